@@ -1,0 +1,102 @@
+"""The paper's networks, as a table one can read.
+
+An encoder maps images to (mu, log_var), a decoder maps z to the parameters of p(x|z) (logits for Bernoulli pixels, means for
+Gaussian ones). Both follow Higgins et al. 2017, as the paper does. Images are flat: (batch, channels * 64 * 64).
+
+    network  encoder                                             decoder
+    fc       FC width - FC width, ReLU                           FC width - FC width - FC width, tanh   (2D Shapes, width 1200)
+    conv     4 x conv 4x4 stride 2 (32, 32, 64, 64) - FC 256,    FC 256 - FC - 4 x transposed conv 4x4 stride 2,
+             ReLU                                                ReLU                                   (CelebA, 3D Chairs)
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+SIDE = 64  # images are 64 x 64 everywhere in the paper
+
+
+class VAE(nn.Module):
+    """An encoder and a decoder around `latents` latent variables."""
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+
+    def encode(
+        self, images: Float[Tensor, "batch pixel"]
+    ) -> tuple[Float[Tensor, "batch latent"], Float[Tensor, "batch latent"]]:
+        """The mean and the log of the variance of q(z|x)."""
+        mu, log_var = self.encoder(images).chunk(2, dim=1)
+        return mu, log_var
+
+    def decode(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch pixel"]:
+        """The parameters of p(x|z): logits (Bernoulli) or means (Gaussian) of each pixel."""
+        return self.decoder(z)
+
+
+def sample(
+    mu: Float[Tensor, "batch latent"],
+    log_var: Float[Tensor, "batch latent"],
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "batch latent"]:
+    """z ~ q(z|x) by reparameterisation, the noise drawn from `generator`."""
+    noise = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
+    return mu + torch.exp(0.5 * log_var) * noise
+
+
+def fc_vae(latents: int = 10, width: int = 1200, channels: int = 1) -> VAE:
+    """The fully connected pair for 2D Shapes (Higgins et al. 2017, Table 1)."""
+    pixels = channels * SIDE * SIDE
+    encoder = nn.Sequential(
+        nn.Linear(pixels, width), nn.ReLU(),
+        nn.Linear(width, width), nn.ReLU(),
+        nn.Linear(width, 2 * latents),
+    )  # fmt: skip
+    decoder = nn.Sequential(
+        nn.Linear(latents, width), nn.Tanh(),
+        nn.Linear(width, width), nn.Tanh(),
+        nn.Linear(width, width), nn.Tanh(),
+        nn.Linear(width, pixels),
+    )  # fmt: skip
+    return VAE(encoder, decoder)
+
+
+def conv_vae(latents: int = 10, width: int = 256, channels: int = 3) -> VAE:
+    """The convolutional pair for 64 x 64 images (Higgins et al. 2017, Table 1): sides 64 - 32 - 16 - 8 - 4."""
+    encoder = nn.Sequential(
+        nn.Unflatten(1, (channels, SIDE, SIDE)),
+        nn.Conv2d(channels, 32, 4, 2, 1), nn.ReLU(),
+        nn.Conv2d(32, 32, 4, 2, 1), nn.ReLU(),
+        nn.Conv2d(32, 64, 4, 2, 1), nn.ReLU(),
+        nn.Conv2d(64, 64, 4, 2, 1), nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(64 * 4 * 4, width), nn.ReLU(),
+        nn.Linear(width, 2 * latents),
+    )  # fmt: skip
+    decoder = nn.Sequential(
+        nn.Linear(latents, width), nn.ReLU(),
+        nn.Linear(width, 64 * 4 * 4), nn.ReLU(),
+        nn.Unflatten(1, (64, 4, 4)),
+        nn.ConvTranspose2d(64, 64, 4, 2, 1), nn.ReLU(),
+        nn.ConvTranspose2d(64, 32, 4, 2, 1), nn.ReLU(),
+        nn.ConvTranspose2d(32, 32, 4, 2, 1), nn.ReLU(),
+        nn.ConvTranspose2d(32, channels, 4, 2, 1),
+        nn.Flatten(),
+    )  # fmt: skip
+    return VAE(encoder, decoder)
+
+
+NETWORKS = {"fc": fc_vae, "conv": conv_vae}
+
+
+def build(network: str, latents: int, width: int, channels: int, seed: int) -> VAE:
+    """A network of the table with its weights drawn from `seed` alone; the global random state is left as it was.
+
+    Raises ValueError for a network that is not in the table.
+    """
+    if network not in NETWORKS:
+        raise ValueError(f"unknown network {network!r}; the networks are {', '.join(NETWORKS)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return NETWORKS[network](latents, width, channels)
