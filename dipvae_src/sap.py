@@ -1,4 +1,4 @@
-"""SAP, the Separated Attribute Predictability score (DIP-VAE paper, section 3): how far the best latent is ahead of the second best.
+"""SAP, the Separated Attribute Predictability score of the DIP-VAE paper: how far the best latent is ahead of the next.
 
     from dipvae_src.sap import sap_score
     sap_score(latents, factors, discrete=[True, False, False, False, False]).score
@@ -7,7 +7,9 @@ latents are the encoder's means mu(x), one row per image; factors are the true v
 The lesson notebooks/04_sap_score.ipynb builds everything here from the definition.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
@@ -30,19 +32,21 @@ class SAP:
     active: Bool[np.ndarray, "latents"]  # False: the latent's row was set to 0
 
 
+@no_type_check  # its own checks say more
 def sap_score(
     latents: Float[np.ndarray, "samples latents"],
     factors: Shaped[np.ndarray, "samples factors"],
-    discrete: list[bool],
+    discrete: Sequence[bool] | np.ndarray,
     inactive_below: float = INACTIVE_BELOW,
 ) -> SAP:
     """The paper's SAP. latents (N, D) and factors (N, K) are NumPy arrays, discrete holds K booleans.
 
     A continuous factor is scored by R^2 of the one-variable regression, that is the squared correlation. A discrete one
-    with C classes is scored by the best balanced accuracy that at most C - 1 thresholds on the latent can reach, on these
-    very samples and with any class in any interval; the optimum is exact (see `best_thresholds`). A latent whose variance is
-    below `inactive_below` (in the latents' own units, squared) gets a row of zeros. Raises ValueError on anything that
-    would give a number without a meaning: NaN, a factor that never changes, one latent only, shapes that do not match.
+    with C classes is scored by the best balanced accuracy that at most C - 1 thresholds on the latent can reach, on
+    these very samples and with any class in any interval; the optimum is exact (see `best_thresholds`). A latent whose
+    variance is below `inactive_below` (in the latents' own units, squared) gets a row of zeros. Raises ValueError on
+    anything that would give a number without a meaning: NaN, a factor that never changes, one latent only, shapes that
+    do not match.
     """
     latents, factors = check_codes(latents, factors)
     discrete = _check_discrete(discrete, factors)
@@ -76,13 +80,13 @@ def _squared_correlations(a, b):
     return np.minimum((a.T @ b) ** 2, 1.0)  # rounding can pass 1
 
 
-# --- discrete factors: the best thresholds -----------------------------------------------------------------------------
-# Sort the samples by the latent. A sample of class c weighs 1 / (C n_c), so the weights of the samples that are classified
-# rightly sum to the balanced accuracy. P_c(i) is the weight of class c among the first i samples. The best that j intervals
-# can do on the first i samples, the last of them being called c, is
+# --- discrete factors: the best thresholds ----------------------------------------------------------------------------
+# Sort the samples by the latent. A sample of class c weighs 1 / (C n_c), so the weights of the samples that are
+# classified rightly sum to the balanced accuracy. P_c(i) is the weight of class c among the first i samples. The best
+# that j intervals can do on the first i samples, the last of them being called c, is
 #     f_j[c](i) = P_c(i) + max_{i' <= i} ( g_{j-1}(i') - P_c(i') ),      g_j = max_c f_j[c],      g_0(i') = 0 at i' = 0 only,
-# a running maximum, so one pass per class and interval. Positions i, i' are those where the latent's value changes:
-# a threshold cannot part equal values. i' = i is an empty interval; hence "at most".
+# a running maximum, so one pass per class and interval. Positions i, i' are those where the latent's value changes: a
+# threshold cannot part equal values. i' = i is an empty interval; hence "at most".
 
 
 def _sort(latent):
@@ -109,6 +113,7 @@ def _best_value(weights):
     return min(1.0, max(w[-1] + np.max(best - w) for w in weights))  # the last interval ends at the last sample
 
 
+@no_type_check  # its own checks say more
 def best_thresholds(
     latent: Float[np.ndarray, "samples"],
     classes: Shaped[np.ndarray, "samples"],
@@ -162,9 +167,10 @@ def best_thresholds(
     return min(1.0, float(accuracy)), np.where(middle < right, middle, left), values[labels]
 
 
-# --- the other score of that name --------------------------------------------------------------------------------------
+# --- the other score of that name -------------------------------------------------------------------------------------
 
 
+@no_type_check  # its own checks say more
 def sap_score_linear_svc(
     latents: Float[np.ndarray, "samples latents"],
     factors: Shaped[np.ndarray, "samples factors"],
@@ -176,10 +182,10 @@ def sap_score_linear_svc(
     """NOT the paper's score: what disentanglement_lib and the libraries that follow it report as SAP.
 
     Every factor counts as discrete. S_ij is the plain accuracy, on `test` held-out samples, of a one-variable
-    LinearSVC(C=0.01, class_weight="balanced") fitted on `train` others; the two sets are drawn from the rows by `seed`. A
-    linear classifier on one variable cannot tell many ordered classes apart (the one-vs-rest lines leave most classes
-    no interval), so the score of a perfect code is far below 1; and as the SVM's penalty covers the offset too, shifting or
-    scaling a latent changes it. No latent counts as inactive. Raises ValueError like `sap_score`.
+    LinearSVC(C=0.01, class_weight="balanced") fitted on `train` others; the two sets are drawn from the rows by `seed`.
+    A linear classifier on one variable cannot tell many ordered classes apart (the one-vs-rest lines leave most classes
+    no interval), so the score of a perfect code is far below 1; and as the SVM's penalty covers the offset too,
+    shifting or scaling a latent changes it. No latent counts as inactive. Raises ValueError like `sap_score`.
     """
     latents, factors = check_codes(latents, factors)
     for name, size in (("train", train), ("test", test)):
@@ -207,11 +213,11 @@ def sap_score_linear_svc(
     return _score(matrix, np.ones(len(matrix), dtype=bool))
 
 
-# --- bad input ---------------------------------------------------------------------------------------------------------
+# --- bad input --------------------------------------------------------------------------------------------------------
 
 
 def check_codes(latents, factors, min_latents=2):
-    """Both as arrays fit for scoring, latents as float64 and factors as numbers, or ValueError. Constant factors are refused."""
+    """Both as arrays fit for scoring, the latents as float64, or ValueError. Constant factors are refused too."""
     for name, array, axes in (("latents", latents, "samples, latents"), ("factors", factors, "samples, factors")):
         if not isinstance(array, np.ndarray):
             raise ValueError(f"{name} must be a NumPy array of shape ({axes}); got {type(array).__name__}")
@@ -221,7 +227,8 @@ def check_codes(latents, factors, min_latents=2):
             raise ValueError(f"{name} must hold real numbers; got dtype {array.dtype}")
         if not np.isfinite(array).all():
             row, column = np.argwhere(~np.isfinite(array))[0]
-            raise ValueError(f"{name} holds {array[row, column]} at row {row}, column {column}; every entry must be finite")
+            value = array[row, column]
+            raise ValueError(f"{name} holds {value} at row {row}, column {column}; every entry must be finite")
     if len(latents) != len(factors):
         raise ValueError(f"latents have {len(latents)} rows and factors {len(factors)}; both need one row per sample")
     if len(latents) < 2:
@@ -231,7 +238,7 @@ def check_codes(latents, factors, min_latents=2):
     if factors.shape[1] == 0:
         raise ValueError("factors have no columns")
     for j in np.flatnonzero((factors == factors[0]).all(axis=0)):
-        raise ValueError(f"factor {j} is constant (always {factors[0, j]}); nothing can be scored by it, so leave it out")
+        raise ValueError(f"factor {j} is constant (always {factors[0, j]}) and scores nothing; leave it out")
     return latents.astype(np.float64), factors if factors.dtype.kind != "f" else factors.astype(np.float64)
 
 
@@ -241,11 +248,12 @@ def _check_discrete(discrete, factors):
         raise ValueError(f"discrete must be {factors.shape[1]} booleans, one per factor; got {discrete!r}")
     for j in np.flatnonzero(flags):
         if (count := len(np.unique(factors[:, j]))) > MAX_CLASSES:
-            raise ValueError(f"factor {j} is called discrete but takes {count} distinct values (at most {MAX_CLASSES})")
+            raise ValueError(f"factor {j} is called discrete but takes {count} values; at most {MAX_CLASSES} make sense")
     return flags
 
 
 def _column(array, name):
     if not isinstance(array, np.ndarray) or array.ndim != 1:
-        raise ValueError(f"{name} must be a NumPy array of shape (samples,); got {getattr(array, 'shape', type(array).__name__)}")
+        got = getattr(array, "shape", type(array).__name__)
+        raise ValueError(f"{name} must be a NumPy array of shape (samples,); got {got}")
     return array[:, None]

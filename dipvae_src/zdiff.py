@@ -1,12 +1,14 @@
-"""Z-diff: can a linear classifier tell which factor a set of pairs has in common (Higgins et al. 2017, as used by the DIP-VAE paper)?
+"""Z-diff: can a linear classifier tell which factor a set of pairs has in common (Higgins et al. 2017)?
 
     from dipvae_src.zdiff import z_diff_score
     z_diff_score(latents, factors, seed=0).accuracy
 
-Unlike SAP it asks only that the factors be told apart, not that each have one latent of its own: lesson 04 shows the difference.
+Unlike SAP it asks only that the factors can be told apart, not that each has one latent of its own:
+notebooks/04_sap_score.ipynb shows the difference.
 """
 
 from dataclasses import dataclass
+from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Float, Integer
@@ -29,6 +31,7 @@ class ZDiff:
     seed: int
 
 
+@no_type_check  # its own checks say more
 def z_diff_score(
     latents: Float[np.ndarray, "samples latents"],
     factors: Integer[np.ndarray, "samples factors"],
@@ -44,15 +47,14 @@ def z_diff_score(
     average |mu(x1) - mu(x2)| over the pairs. A linear classifier is fitted on `train` such vectors to name the factor and
     scored on `test` others.
 
-    Each pair has a value of its own (as in Higgins et al., whose batch fixes the factor, not its value). The first of a
-    pair is uniform over the rows, the second uniform over the other rows with the same value. Pairs for training and test
-    come from the same images. The classifier is the paper's (recalled, unverified): one-vs-rest linear SVM, C = 0.01.
-    Raises ValueError on NaN, shapes that do not match, factors that are not integers or never change, a value that
+    Each pair has a value of its own (a batch of Higgins et al. fixes the factor, not its value). The first of a pair is
+    uniform over the rows, the second uniform over the other rows with the same value. Pairs for training and test come
+    from the same images. The classifier is the paper's (recalled, unverified): one-vs-rest linear SVM, C = 0.01. Raises ValueError on NaN, shapes that do not match, factors that are not integers or never change, a value that
     only one row has, fewer than two factors.
     """
     latents, factors = check_codes(latents, factors, min_latents=1)
     if factors.dtype.kind not in "biu":
-        raise ValueError(f"factors must be integer classes, so that pairs can share a value; got dtype {factors.dtype}")
+        raise ValueError(f"factors must be integer classes, for pairs to share a value; got dtype {factors.dtype}")
     n_factors = factors.shape[1]
     if n_factors < 2:
         raise ValueError("factors have one column; telling factors apart needs at least 2")
@@ -69,7 +71,7 @@ def z_diff_score(
         rows = np.flatnonzero(picked == j)
         vectors[rows] = _mean_differences(latents, factors[:, j], j, len(rows), pairs, rng)
 
-    # scikit-learn's defaults moved between releases, so none is relied upon. The primal problem needs no random numbers.
+    # scikit-learn's defaults moved between releases, so none is relied upon. The primal needs no random numbers.
     svc = LinearSVC(
         C=0.01, class_weight=None, penalty="l2", loss="squared_hinge", dual=False, multi_class="ovr",
         fit_intercept=True, intercept_scaling=1.0, tol=1e-4, max_iter=10_000, random_state=0,
@@ -92,7 +94,7 @@ def _mean_differences(latents, values, j, count, pairs, rng):
     vectors = np.empty((count, latents.shape[1]))
     for begin in range(0, count, _CHUNK):
         a = rng.integers(len(values), size=(min(_CHUNK, count - begin), pairs))
-        step = 1 + rng.integers(size[a] - 1)  # round the group by less than a full turn: any row of it but a itself
+        step = 1 + rng.integers(size[a] - 1)  # less than a full turn round the group: any row of it but a itself
         b = first[a] + (a - first[a] + step) % size[a]
         vectors[begin : begin + len(a)] = np.abs(by_value[a] - by_value[b]).mean(axis=1)
     return vectors

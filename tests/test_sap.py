@@ -148,8 +148,8 @@ def test_names_of_the_classes_do_not_matter():
         # Imbalanced: 1 of class 1 among 4 of class 0. Plain accuracy would say "all 0" (4/5); balanced: 0 is right 3 of
         # 4 times, 1 always, so (3/4 + 1) / 2.
         ([0, 1, 2, 3, 4], [0, 0, 0, 1, 0], 7 / 8),
-        ([0, 1, 2, 3, 4, 5], [0, 1, 2, 0, 1, 2], 4 / 6),  # three intervals: e.g. 0 | 1 | 2 (2, 3, 4, 5): 1/2 + 1/2 + 1, over 3
-        ([5, 5, 5, 5, 5, 6], [0, 1, 2, 0, 1, 2], 1 / 2),  # {5}: all of class 0 or 1; {6}: half of class 2: (1 + 1/2) / 3
+        ([0, 1, 2, 3, 4, 5], [0, 1, 2, 0, 1, 2], 2 / 3),  # say 0 | 1 | 2 from there on: (1/2 + 1/2 + 1) / 3
+        ([5, 5, 5, 5, 5, 6], [0, 1, 2, 0, 1, 2], 1 / 2),  # 5: all of class 0; 6: half of class 2; (1 + 1/2) / 3
     ],
 )
 def test_discrete_entries_by_hand(latent, classes, expected):
@@ -163,7 +163,7 @@ def test_discrete_optimum_equals_exhaustive_search(n_classes, samples, repeats):
     for repeat in range(repeats):
         weights = rng.dirichlet(np.ones(n_classes))  # imbalanced, at times strongly
         classes = np.append(np.arange(n_classes), rng.choice(n_classes, p=weights, size=samples - n_classes))
-        latent = rng.integers(5, size=samples).astype(float) if repeat % 2 else rng.normal(size=samples)  # with and without ties
+        latent = rng.normal(size=samples) if repeat % 2 else rng.integers(5, size=samples).astype(float)  # or with ties
         if np.ptp(latent) == 0:
             continue
         truth = exhaustive(latent, classes, n_classes - 1)
@@ -277,7 +277,7 @@ def good():
         (lambda z, y, d: (z, y, d + [True]), "discrete must be 2 booleans"),
         (lambda z, y, d: (z, y, True), "discrete must be 2 booleans"),
         (lambda z, y, d: (z, y, [0, 1]), "discrete must be 2 booleans"),
-        (lambda z, y, d: (np.tile(z, (9, 1)), np.arange(900).reshape(450, 2), d), "factor 0 is called discrete but takes 450"),
+        (lambda z, y, d: (np.tile(z, (9, 1)), np.arange(900).reshape(450, 2), d), "discrete but takes 450 values"),
     ],
 )
 def test_bad_codes_are_refused(change, message):
