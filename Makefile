@@ -1,0 +1,93 @@
+# DIP-VAE replication: `make replicate` and `make test` do all their own set-up, given python3 and make (3.81 or newer).
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help env env-notebooks env-lab env-test data plan replicate figures test bench readme lab clean distclean
+
+# Overrides, on the command line or in the environment. Empty ones are not passed on.
+PYTHON ?= python3
+VENV ?=
+PROFILE ?=
+SEEDS ?=
+DEVICE ?=
+DSPRITES ?=
+DSPRITES_GIF ?=
+
+quote = '$(subst ','\'',$(1))'
+option = $(if $(strip $(2)),$(1) $(call quote,$(2)))
+SETTINGS = $(call option,--profile,$(PROFILE)) $(call option,--seeds,$(SEEDS)) $(call option,--device,$(DEVICE))
+
+ifneq ($(filter-out none,$(VENV)),)
+$(error VENV=$(VENV): only VENV=none is known (use the interpreter at hand, install nothing))
+endif
+BOOTSTRAP = $(call quote,$(PYTHON)) scripts/bootstrap.py --make-version $(MAKE_VERSION)
+ifeq ($(VENV),none)
+PY = $(call quote,$(PYTHON))
+export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
+SETUP = $(BOOTSTRAP) --check $(1)
+else
+PY = .venv/bin/python
+export PYTHONPATH := $(CURDIR)
+SETUP = $(BOOTSTRAP) $(if $(filter env,$(MAKECMDGOALS)),,--quiet)
+endif
+
+help: ## this list
+	@echo "make TARGET [NAME=value ...]"
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo "  PROFILE=smoke|quick|paper   size of the runs (default: paper with CUDA, else quick)"
+	@echo "  SEEDS=N  DEVICE=cpu|cuda    override the profile's seeds and the device found"
+	@echo "  DSPRITES=path|download      use the official dSprites file;  DSPRITES_GIF=path: show its published frames"
+	@echo "  PYTHON=path                 the interpreter that .venv is made from (3.11 or 3.12)"
+	@echo "  VENV=none                   use PYTHON itself, install nothing (GPU images, Colab)"
+
+env: ## set up .venv: Python, locked packages, torch (done by every target that needs it)
+	@$(call SETUP,)
+
+env-notebooks: # with VENV=none, papermill and its kind are asked for only where notebooks run
+	@$(call SETUP,notebooks)
+
+env-lab:
+	@$(call SETUP,notebooks lab)
+
+env-test:
+	@$(call SETUP,notebooks test)
+
+data: env ## render the 2D Shapes (with DSPRITES=: also take in the official file)
+	$(PY) -m data_prep.shapes2d --out data
+ifneq ($(strip $(DSPRITES)),)
+	$(PY) -m data_prep.dsprites $(if $(filter download,$(DSPRITES)),--download,--path $(call quote,$(DSPRITES))) --out data
+endif
+
+plan: env ## what `make replicate` would run here, how many runs, estimated minutes
+	$(PY) scripts/replicate.py --plan $(SETTINGS)
+
+replicate: env-notebooks $(if $(strip $(DSPRITES)),data) ## everything: data, training, scores, tables, figures (continues where it was stopped)
+	$(PY) scripts/replicate.py $(SETTINGS) $(call option,--dsprites-gif,$(DSPRITES_GIF))
+
+figures: env-notebooks ## tables and figures from the committed results, no training
+	$(PY) scripts/replicate.py --figures $(call option,--profile,$(PROFILE))
+
+# One thread: the same numbers on every machine, and nothing to quarrel over two cores.
+test: env-test ## all tests, the notebooks included
+	OMP_NUM_THREADS=1 $(PY) -m pytest --nbval tests notebooks
+
+bench: env ## measure rendering, training and scoring on this machine
+	$(PY) scripts/bench.py
+
+readme: env ## refresh README's tables from the result files
+	$(PY) scripts/readme.py
+
+lab: env-lab ## JupyterLab on the notebooks
+	$(PY) -m jupyterlab --ServerApp.root_dir=. notebooks/00_start_here.ipynb
+
+clean: ## remove caches and half-written files; keeps data, runs, results, figures and .venv
+	find . \( -name .git -o -name .venv \) -prune -o \
+	    \( -name __pycache__ -o -name .pytest_cache -o -name .ipynb_checkpoints -o -name '*.egg-info' \) -prune -exec rm -rf {} + \
+	    -o -type f -name '*.part' -exec rm -f {} +
+
+distclean: clean ## clean, and remove .venv too; data, runs, results and figures stay
+	rm -rf .venv
