@@ -84,7 +84,7 @@ def _squared_correlations(a, b):
 # Sort the samples by the latent. A sample of class c weighs 1 / (C n_c), so the weights of the samples that are
 # classified rightly sum to the balanced accuracy. P_c(i) is the weight of class c among the first i samples. The best
 # that j intervals can do on the first i samples, the last of them being called c, is
-#     f_j[c](i) = P_c(i) + max_{i' <= i} ( g_{j-1}(i') - P_c(i') ),      g_j = max_c f_j[c],      g_0(i') = 0 at i' = 0 only,
+#     f_j[c](i) = P_c(i) + max_{i' <= i} ( g_{j-1}(i') - P_c(i') ),    g_j = max_c f_j[c],    g_0(i') = 0 at i' = 0 only,
 # a running maximum, so one pass per class and interval. Positions i, i' are those where the latent's value changes: a
 # threshold cannot part equal values. i' = i is an empty interval; hence "at most".
 
@@ -121,8 +121,8 @@ def best_thresholds(
 ) -> tuple[float, np.ndarray, np.ndarray]:
     """The thresholds on one latent with the best balanced accuracy for one discrete factor: exact, over all placements.
 
-    latent (N,), classes (N,) with C distinct values; at most `max_thresholds` (default C - 1) thresholds, any class in any
-    interval, equal latents never parted. Returns (balanced accuracy, thresholds (T,) ascending, labels (T + 1,)); T is
+    latent (N,), classes (N,) with C distinct values; at most `max_thresholds` (default C - 1) thresholds, any class in
+    any interval, equal latents never parted. Returns (balanced accuracy, thresholds (T,) ascending, labels (T + 1,)); T is
     the smallest number that reaches the optimum. A value is classified by
     `labels[np.searchsorted(thresholds, value)]`: one equal to a threshold belongs to its left.
     """
@@ -248,7 +248,7 @@ def _check_discrete(discrete, factors):
         raise ValueError(f"discrete must be {factors.shape[1]} booleans, one per factor; got {discrete!r}")
     for j in np.flatnonzero(flags):
         if (count := len(np.unique(factors[:, j]))) > MAX_CLASSES:
-            raise ValueError(f"factor {j} is called discrete but takes {count} values; at most {MAX_CLASSES} make sense")
+            raise ValueError(f"factor {j} is called discrete but takes {count} values (at most {MAX_CLASSES})")
     return flags
 
 

@@ -43,14 +43,15 @@ def z_diff_score(
 ) -> ZDiff:
     """Z-diff in percent from encoded images: latents (N, D) the means mu(x), factors (N, K) their integer classes.
 
-    One vector: pick a factor uniformly; draw `pairs` pairs of images that share its value, everything else left to chance;
-    average |mu(x1) - mu(x2)| over the pairs. A linear classifier is fitted on `train` such vectors to name the factor and
-    scored on `test` others.
+    One vector: pick a factor uniformly; draw `pairs` pairs of images that share its value, everything else left to
+    chance; average |mu(x1) - mu(x2)| over the pairs. A linear classifier is fitted on `train` such vectors to name the
+    factor and scored on `test` others.
 
     Each pair has a value of its own (a batch of Higgins et al. fixes the factor, not its value). The first of a pair is
     uniform over the rows, the second uniform over the other rows with the same value. Pairs for training and test come
-    from the same images. The classifier is the paper's (recalled, unverified): one-vs-rest linear SVM, C = 0.01. Raises ValueError on NaN, shapes that do not match, factors that are not integers or never change, a value that
-    only one row has, fewer than two factors.
+    from the same images. The classifier is the paper's (recalled, unverified): one-vs-rest linear SVM, C = 0.01. Raises
+    ValueError on NaN, shapes that do not match, factors that are not integers or never change, a value that only one
+    row has, fewer than two factors.
     """
     latents, factors = check_codes(latents, factors, min_latents=1)
     if factors.dtype.kind not in "biu":
