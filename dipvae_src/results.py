@@ -1,0 +1,167 @@
+"""One small JSON per run: written whole or not at all, validated on reading, recognised by what made it.
+
+A result counts for a run only if its settings, its seed, its code and its data are those of now. Results of different code or
+different data are never mixed into one table.
+"""
+
+import ast
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import tokenize
+from pathlib import Path
+
+from dipvae_src.experiments import Settings, check
+
+# The files that decide the numbers of a run. Their comments and docstrings do not count, the rest does.
+CODE = ("losses.py", "models.py", "sap.py", "zdiff.py", "data.py", "train.py", "evaluate.py")
+FORMAT = 1
+FIELDS = {
+    "format": int, "profile": str, "settings": dict, "seed": int, "code": str, "data": dict, "versions": dict,
+    "device": str, "threads": int, "minutes": float, "losses": list, "metrics": dict, "picture": (dict, type(None)),
+}  # fmt: skip
+METRICS = ("reconstruction_error", "kl", "kl_per_latent", "covariance_of_means", "mean_variance", "sap", "zdiff")
+
+
+class BadResult(ValueError):
+    """A result file that is not whole, not what its name says, or of other code or data than those beside it."""
+
+
+def without_comments(source: str) -> str:
+    """Python source without comments, docstrings and blank lines; the same text on every version of Python."""
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
+    return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def code_hash(folder: Path = Path(__file__).parent) -> str:
+    """A short SHA-256 of the files that decide the numbers; a comment, a docstring or a touch does not change it."""
+    text = "\0".join(name + "\0" + without_comments((folder / name).read_text("utf-8")) for name in CODE)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+# --- files ---
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write `content` to `path` whole or not at all: a part file, flushed to the disk, then renamed.
+
+    Raises OSError naming the file and what to do (a full disk, say); `path` is then as it was.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(part, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OSError(error.errno, f"could not write {path}: {error.strerror}; free some space or check its folder") from error
+
+
+def path_of(folder: str | Path, settings: Settings, seed: int) -> Path:
+    """Where the result of a run lies in a results folder."""
+    return Path(folder) / f"{settings.name}_seed{seed}.json"
+
+
+def write(path: Path, result: dict) -> None:
+    """Validate a result and write it whole; BadResult or OSError otherwise."""
+    validate(result, path)
+    write_whole(path, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
+
+
+def validate(result: dict, path: Path) -> None:
+    """BadResult naming the file and the field where `result` is not a whole result of the run that its name says."""
+    if not isinstance(result, dict):
+        raise BadResult(f"{path} is not a result: it holds a {type(result).__name__}")
+    for name, kind in FIELDS.items():
+        if not isinstance(result.get(name, ...), kind):
+            raise BadResult(f"{path} is not a whole result: `{name}` is missing or of the wrong type")
+    if result["format"] != FORMAT:
+        raise BadResult(f"{path} has format {result['format']}, this code reads {FORMAT}; run it again")
+    missing = [name for name in METRICS if name not in result["metrics"]]
+    if missing:
+        raise BadResult(f"{path} is not a whole result: its metrics lack {', '.join(missing)}")
+    try:
+        settings = check(Settings(**result["settings"]))
+    except (TypeError, ValueError) as error:
+        raise BadResult(f"{path} has settings that this code does not know: {error}") from error
+    if path.name != path_of("", settings, result["seed"]).name:
+        raise BadResult(f"{path} holds the run {path_of('', settings, result['seed']).stem}; it was renamed or altered")
+
+
+def read(path: Path) -> dict:
+    """The result in `path`, validated; BadResult or FileNotFoundError otherwise."""
+    try:
+        result = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise BadResult(f"{path} is truncated or not JSON ({error}); delete it and run it again") from error
+    validate(result, path)
+    picture = result["picture"]
+    if picture:
+        file = path.with_name(picture["file"])
+        if not file.exists() or hashlib.sha256(file.read_bytes()).hexdigest() != picture["sha256"]:
+            raise BadResult(f"{file} is missing or not the picture that {path} describes; run it again")
+    return result
+
+
+def why_not(path: Path, settings: Settings, seed: int, data_sha256: str) -> str | None:
+    """Why the file at `path` does not count as this run's result now; None if it does."""
+    if not path.exists():
+        return "not run yet"
+    try:
+        result = read(path)
+    except BadResult as error:
+        return str(error)
+    if result["settings"] != dataclasses.asdict(settings) or result["seed"] != seed:
+        return "other settings"
+    if result["code"] != code_hash():
+        return "other code"
+    if result["data"].get("sha256") != data_sha256:
+        return "other data"
+    return None
+
+
+def set_aside(path: Path) -> Path | None:
+    """Move a result that no longer counts (and its picture) into `old/`, so that nothing is lost; its new place."""
+    if not path.exists():
+        return None
+    kept = path.parent / "old" / f"{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}_{path.name}"
+    kept.parent.mkdir(exist_ok=True)
+    picture = path.with_suffix(".png")
+    if picture.exists():
+        os.replace(picture, kept.with_suffix(".png"))
+    os.replace(path, kept)
+    return kept
+
+
+def collect(folder: str | Path, runs: list[tuple[Settings, tuple[int, ...]]]) -> list[dict]:
+    """The results of exactly these runs, in their order; other files in the folder are not looked at.
+
+    Raises FileNotFoundError naming the runs that are missing, BadResult where one is broken, has other settings, or where the
+    results come from more than one version of the code or of the data.
+    """
+    wanted = [(settings, seed, path_of(folder, settings, seed)) for settings, seeds in runs for seed in seeds]
+    missing = [path.stem for _, _, path in wanted if not path.exists()]
+    if missing:
+        raise FileNotFoundError(f"{len(missing)} of {len(wanted)} results are not in {folder}: {', '.join(missing[:4])} ...")
+    results = []
+    for settings, _, path in wanted:
+        result = read(path)
+        if result["settings"] != dataclasses.asdict(settings):
+            raise BadResult(f"{path} was run with other settings than its profile has now; run it again")
+        results.append(result)
+    for what, values in (("code", {r["code"] for r in results}), ("data", {r["data"]["sha256"] for r in results})):
+        if len(values) > 1:
+            raise BadResult(f"the results in {folder} come from {len(values)} versions of the {what}; run `make replicate`")
+    return results

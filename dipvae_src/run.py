@@ -1,0 +1,162 @@
+"""One run from settings to result file: train, score, write. Notebook 03_train and the command call the same function.
+
+    python -m dipvae_src.run --profile quick --objective dip-vae-ii --weight 5 --seeds 0 1 2 --out runs/quick
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import sklearn
+import torch
+from PIL import Image
+
+from dipvae_src import data as packed
+from dipvae_src import evaluate, experiments, results
+from dipvae_src.train import TrainingDiverged, device_of, stream, train
+
+
+def experiment(profile: str, objective: str, weight: float, lambda_3: float | None = None) -> experiments.Settings:
+    """The settings of one experiment of a profile. `weight` is beta or lambda_od; the other weights follow the paper's rules.
+
+    Raises ValueError or TypeError naming what is wrong and what would be right.
+    """
+    common = experiments.profile(profile).common
+    make = {"beta-vae": experiments.beta_vae, "dip-vae-i": experiments.dip_vae_i, "dip-vae-ii": experiments.dip_vae_ii}
+    if objective not in make:
+        raise ValueError(f"unknown objective {objective!r}; the objectives are {', '.join(make)}")
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)):
+        raise TypeError(f"weight must be a number (beta or lambda_od), not {weight!r}")
+    if lambda_3 is not None and objective != "dip-vae-ii":
+        raise ValueError(f"lambda_3 belongs to dip-vae-ii, not to {objective}")
+    extra = {} if lambda_3 is None else {"lambda_3": lambda_3}
+    return experiments.check(make[objective](weight, **extra, **common))
+
+
+def processor() -> str:
+    """The CPU's name, as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """A greyscale picture (H, W) uint8 as a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def save_weights(path: Path, model: torch.nn.Module) -> None:
+    """All parameters as plain arrays (NumPy's npz, no pickle); load them with numpy.load(path, allow_pickle=False)."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **{name: value.cpu().numpy() for name, value in model.state_dict().items()})
+    results.write_whole(path, buffer.getvalue())
+
+
+def run(
+    profile: str,
+    settings: experiments.Settings,
+    seed: int,
+    data_dir: str | Path = "data",
+    out: str | Path = "runs/quick",
+    device: str | None = None,
+    log=print,
+) -> dict:
+    """The result of one run: read from `out` if it is there and counts, otherwise trained, scored and written there.
+
+    Raises what the checks of settings, device and data raise, before any work; TrainingDiverged; OSError on a full disk.
+    """
+    experiments.check(settings)
+    if type(seed) is not int or seed < 0:
+        raise ValueError(f"seed must be a whole number, 0 or more, not {seed!r}")
+    where = device_of(device)
+    threads = experiments.profile(profile).threads or torch.get_num_threads()
+    torch.set_num_threads(threads)
+    data = packed.load(settings.data, data_dir, where)
+
+    path = results.path_of(out, settings, seed)
+    reason = results.why_not(path, settings, seed, data.sha256)
+    if reason is None:
+        log(f"{settings.label}, seed {seed}: already there, {path.name}")
+        return results.read(path)
+    if path.exists():
+        log(f"{settings.label}, seed {seed}: {reason}; the old file is kept as {results.set_aside(path)}")
+
+    progress_file = path.with_suffix(".progress")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    told, began = 0.0, time.perf_counter()
+
+    def progress(step: int, steps: int) -> None:
+        nonlocal told
+        if time.perf_counter() - told > 2 or step == steps:
+            told = time.perf_counter()
+            progress_file.write_text(json.dumps({"step": step, "steps": steps}))
+
+    try:
+        model, history = train(settings, seed, data, progress)
+        test = data.split()[1][: settings.test_images]
+        measured = evaluate.measure(model, data, test)
+        metrics = evaluate.scores(measured, data, test, settings, stream(seed, "scores") % 2**31)
+        picture = None
+        if experiments.keeps_pictures(settings, seed):
+            sheet = png(evaluate.traversal_sheet(model, data, test, measured["kl_per_latent"]))
+            picture = {"file": path.with_suffix(".png").name, "sha256": hashlib.sha256(sheet).hexdigest()}
+            results.write_whole(path.with_suffix(".png"), sheet)
+            save_weights(path.parent / "weights" / f"{path.stem}.npz", model)
+    finally:
+        progress_file.unlink(missing_ok=True)
+
+    name = torch.cuda.get_device_name(where) if where.type == "cuda" else processor()
+    result = {
+        "format": results.FORMAT, "profile": profile, "settings": dataclasses.asdict(settings), "seed": seed,
+        "code": results.code_hash(), "data": {"name": data.name, "source": data.source, "sha256": data.sha256},
+        "versions": {
+            "python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
+            "scikit-learn": sklearn.__version__,
+        },
+        "device": f"{where.type}: {name}", "threads": threads,
+        "minutes": round((time.perf_counter() - began) / 60, 3), "losses": history, "metrics": metrics, "picture": picture,
+    }  # fmt: skip
+    results.write(path, result)
+    log(
+        f"{settings.label}, seed {seed}: {settings.steps:,} steps in {result['minutes']:.1f} min, "
+        f"SAP {metrics['sap']['score']:.3f}, reconstruction error {metrics['reconstruction_error']:.4f}"
+    )
+    return result
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--profile", default="quick")
+    parser.add_argument("--objective", required=True, help=", ".join(experiments.OBJECTIVES))
+    parser.add_argument("--weight", type=float, required=True, help="beta, or lambda_od")
+    parser.add_argument("--lambda-3", type=float, help="DIP-VAE-II only; 200 unless told")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--data", default="data")
+    parser.add_argument("--out", help="results folder; runs/PROFILE unless told")
+    parser.add_argument("--device", help="cpu or cuda; the GPU where there is one unless told")
+    args = parser.parse_args(arguments)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # repeatable products on a GPU
+    try:
+        settings = experiment(args.profile, args.objective, args.weight, args.lambda_3)
+        for seed in args.seeds:
+            run(args.profile, settings, seed, args.data, args.out or f"runs/{args.profile}", args.device)
+    except (ValueError, TypeError, OSError, TrainingDiverged) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""Train one model: batches unpacked on the device, Adam, one objective. The same function serves notebook and command.
+
+Three generators, all derived from the seed, keep weights, order of the data and sampling noise apart, so that two runs on one
+machine are equal to the last bit and changing one of the three leaves the others alone.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dipvae_src import losses, models
+from dipvae_src.data import Packed
+from dipvae_src.experiments import Settings, check
+
+HISTORY_POINTS = 60  # of the loss curves that are kept
+STREAMS = {"weights": 1, "order": 2, "noise": 3, "scores": 4}
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss became NaN or infinite."""
+
+
+def stream(seed: int, name: str) -> int:
+    """The seed of one of a run's random streams; runs and streams do not share any."""
+    return int(np.random.SeedSequence([seed, STREAMS[name]]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def device_of(name: str | None) -> torch.device:
+    """The device of that name ("cpu", "cuda"); the GPU where there is one if no name is given.
+
+    Raises ValueError where CUDA is asked for and absent, or the name means nothing.
+    """
+    if not name:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda"):
+        raise ValueError(f"unknown device {name!r}; use cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("DEVICE=cuda was asked for, but PyTorch finds no CUDA device; use DEVICE=cpu or mend the driver")
+    return torch.device(name)
+
+
+def objective(settings: Settings, nll: Tensor, mu: Tensor, log_var: Tensor) -> losses.Loss:
+    """The loss that `settings` ask for; nll (B,), mu and log_var (B, D)."""
+    if settings.objective == "beta-vae":
+        return losses.beta_vae(nll, mu, log_var, settings.beta)
+    if settings.objective == "dip-vae-i":
+        return losses.dip_vae_i(nll, mu, log_var, settings.lambda_od, settings.lambda_d)
+    return losses.dip_vae_ii(nll, mu, log_var, settings.lambda_od, settings.lambda_d, settings.lambda_3)
+
+
+def batches(train: Tensor, batch_size: int, generator: torch.Generator):
+    """Batches of training indices without end: a new random order each epoch, the last incomplete batch left out."""
+    if batch_size > len(train):
+        raise ValueError(f"batch_size {batch_size:,} is larger than the {len(train):,} training images")
+    while True:
+        order = torch.randperm(len(train), generator=generator).to(train.device)
+        for start in range(0, len(train) - batch_size + 1, batch_size):
+            yield train[order[start : start + batch_size]]
+
+
+def train(
+    settings: Settings, seed: int, data: Packed, progress: Callable[[int, int], None] | None = None
+) -> tuple[models.VAE, list[dict]]:
+    """Train a model on the training part of `data`, on the device where `data` lies.
+
+    `progress(step, steps)` is called after every step. Returns the model and its loss curve: for about HISTORY_POINTS windows,
+    the window's last step and the mean over it of reconstruction, kl and penalty (nats per image).
+    Raises TrainingDiverged naming the step where the loss stops being finite (on a GPU, where it is looked at: once a window).
+    """
+    check(settings)
+    device = data.bits.device
+    model = models.build(
+        settings.network, settings.latents, settings.width, channels=1, seed=stream(seed, "weights")
+    ).to(device)
+    order = torch.Generator().manual_seed(stream(seed, "order"))
+    noise = torch.Generator(device).manual_seed(stream(seed, "noise"))
+    optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
+    indices = batches(data.split()[0], settings.batch_size, order)
+
+    window = math.ceil(settings.steps / HISTORY_POINTS)
+    history, parts = [], []
+    for step in range(1, settings.steps + 1):
+        images = data.images(next(indices))  # (B, 4096)
+        mu, log_var = model.encode(images)  # (B, D) each
+        nll = losses.bernoulli_nll(model.decode(models.sample(mu, log_var, noise)), images)  # (B,)
+        loss = objective(settings, nll, mu, log_var)
+        optimiser.zero_grad(set_to_none=True)
+        loss.total.backward()
+        optimiser.step()
+
+        parts.append(torch.stack(loss).detach())
+        last = step % window == 0 or step == settings.steps
+        # Looking at a loss makes a GPU wait, so there it is done once a window.
+        if device.type == "cpu" and not math.isfinite(loss.total.item()):
+            raise TrainingDiverged(f"{settings.label}, seed {seed}: the loss is {loss.total.item()} at step {step}")
+        if last:
+            values = torch.stack(parts).mean(dim=0).tolist()
+            if not all(map(math.isfinite, values)):
+                raise TrainingDiverged(f"{settings.label}, seed {seed}: the loss is not finite at or before step {step}")
+            names = ("reconstruction", "kl", "penalty")
+            history.append({"step": step} | {n: round(v, 4) for n, v in zip(names, values[1:])})
+            parts = []
+        if progress:
+            progress(step, settings.steps)
+    return model.eval(), history
