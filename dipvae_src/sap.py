@@ -84,7 +84,7 @@ def _squared_correlations(a, b):
 # Sort the samples by the latent. A sample of class c weighs 1 / (C n_c), so the weights of the samples that are
 # classified rightly sum to the balanced accuracy. P_c(i) is the weight of class c among the first i samples. The best
 # that j intervals can do on the first i samples, the last of them being called c, is
-#     f_j[c](i) = P_c(i) + max_{i' <= i} ( g_{j-1}(i') - P_c(i') ),    g_j = max_c f_j[c],    g_0(i') = 0 at i' = 0 only,
+#     f_j[c](i) = P_c(i) + max_{i' <= i} ( g_{j-1}(i') - P_c(i') ),    g_j = max_c f_j[c],    g_0(0) = 0 (there alone),
 # a running maximum, so one pass per class and interval. Positions i, i' are those where the latent's value changes: a
 # threshold cannot part equal values. i' = i is an empty interval; hence "at most".
 
@@ -122,8 +122,8 @@ def best_thresholds(
     """The thresholds on one latent with the best balanced accuracy for one discrete factor: exact, over all placements.
 
     latent (N,), classes (N,) with C distinct values; at most `max_thresholds` (default C - 1) thresholds, any class in
-    any interval, equal latents never parted. Returns (balanced accuracy, thresholds (T,) ascending, labels (T + 1,)); T is
-    the smallest number that reaches the optimum. A value is classified by
+    any interval, equal latents never parted. Returns (balanced accuracy, thresholds (T,) ascending, labels (T + 1,)); T
+    is the smallest number that reaches the optimum. A value is classified by
     `labels[np.searchsorted(thresholds, value)]`: one equal to a threshold belongs to its left.
     """
     latent, classes = check_codes(_column(latent, "latent"), _column(classes, "classes"), min_latents=1)
