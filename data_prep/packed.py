@@ -86,8 +86,10 @@ def write_packed(out: Path, stem: str, pieces: Iterable[bytes], info: dict, sha2
             file.flush()
             os.fsync(file.fileno())
         os.replace(text, sidecar)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
         sidecar.with_suffix(".json.part").unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, f"cannot write {bits}, nothing of it was kept: {error.strerror}") from error
         raise
     return info
