@@ -72,9 +72,9 @@ def load(name: str = "shapes2d", data_dir: str | Path = "data", device: str | to
     # Copy-on-write: processes of a sweep share the pages, and torch asks for writable memory.
     bits = torch.from_numpy(np.memmap(path, np.uint8, mode="c", shape=(count, pixels // 8)))
     table = (torch.arange(256)[:, None] >> torch.arange(7, -1, -1)) & 1
-    names = tuple(facts["factors"])
+    names = tuple(factor["name"] for factor in facts["factors"])
     return Packed(
         name=facts["name"], source=facts["source"], sha256=digest, factor_names=names,
-        factor_sizes=tuple(facts["factors"].values()), discrete=tuple(n == "shape" for n in names),
+        factor_sizes=tuple(len(factor["values"]) for factor in facts["factors"]), discrete=tuple(n == "shape" for n in names),
         bits=bits.to(device), table=table.float().to(device),
     )  # fmt: skip
