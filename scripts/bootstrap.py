@@ -131,15 +131,23 @@ def is_complete():
         return False
 
 
-def clear_venv():
-    """Remove what an earlier or a killed call left, but never a .venv that this script did not make."""
+def empty_venv():
+    """Make .venv an empty folder marked as ours: what an earlier or a killed call left goes, a .venv made by others is refused."""
     if os.path.lexists(VENV):
         if os.path.islink(VENV) or not os.path.isdir(VENV) or (os.listdir(VENV) and not os.path.exists(OURS)):
             raise Refused(".venv is there but `make env` did not make it: move it away, "
                           "or use it as it is: make VENV=none PYTHON=.venv/bin/python")
         if os.path.exists(STAMP):
             os.remove(STAMP)  # first, so that a half-removed .venv is not taken for whole
-        shutil.rmtree(VENV)
+        for name in os.listdir(VENV):
+            path = os.path.join(VENV, name)
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path)
+            elif path != OURS:  # the mark stays, so that a call killed here leaves a folder that the next one may empty
+                os.remove(path)
+    else:
+        os.mkdir(VENV)
+    open(OURS, "w").close()
 
 
 def pip(*arguments):
@@ -150,7 +158,7 @@ def pip(*arguments):
     error, count, live = "", 0, sys.stdout.isatty()
     with open(LOG, "ab") as log:
         log.write(("\n$ " + " ".join(command) + "\n").encode())
-        run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environ)
+        run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environ, close_fds=False)
         for line in run.stdout:
             log.write(line)
             log.flush()
@@ -187,14 +195,12 @@ def make_venv():
     """Make .venv anew; the stamp is written when all of it is in place."""
     cuda = has_cuda()
     check_disk(ROOT, GIB_CUDA if cuda else GIB_CPU)
-    clear_venv()
-    os.mkdir(VENV)
-    open(OURS, "w").close()
+    empty_venv()
     with open(os.path.join(ROOT, "requirements.lock")) as file:
         packages = sum("==" in line for line in file)
     python = sys._base_executable or sys.executable  # not .venv's own, which has just gone, where the reader had activated it
     print("[1/4] .venv with Python %d.%d.%d (%s)" % (sys.version_info[:3] + (python,)), flush=True)
-    if subprocess.call([python, "-I", "-m", "venv", VENV]) != 0:
+    if subprocess.call([python, "-I", "-m", "venv", VENV], close_fds=False) != 0:
         raise Refused("`%s -m venv .venv` failed (see above): name another Python: make env PYTHON=/path/to/python3.12" % python)
     print("[2/4] about %d packages from requirements.lock (200 MB, a minute or two)" % packages, flush=True)
     problem = pip("--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", os.path.join(ROOT, "requirements.lock"))
@@ -215,10 +221,15 @@ def make_venv():
 
 
 def lock_out_others():
-    """Wait for another `make env` in the same clone; held until this process ends."""
+    """Wait for another `make env` in the same clone. Held until this process and its pip end: a pip that outlives a killed call
+    would otherwise go on writing into the next call's .venv."""
     import fcntl
     handle = os.open(os.path.abspath(__file__), os.O_RDONLY)
+    os.set_inheritable(handle, True)
     try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("another call is setting up .venv: waiting for it", flush=True)
         fcntl.flock(handle, fcntl.LOCK_EX)
     except OSError:  # a file system without locks: then two calls at a time are the caller's own business
         pass

@@ -188,13 +188,29 @@ def venv(tmp_path, monkeypatch):
     return folder
 
 
-def test_half_made_venv_is_no_venv_and_is_cleared(venv):
-    (venv / "lib").mkdir(parents=True)
-    (venv / ".made-by-make-env").touch()
+def test_half_made_venv_is_no_venv_and_is_emptied(venv):
+    bootstrap.empty_venv()
+    (venv / "lib").mkdir()
+    (venv / "lib64").symlink_to("lib")
     (venv / "python").touch()
     assert not bootstrap.is_complete()
-    bootstrap.clear_venv()
-    assert not venv.exists()
+    bootstrap.empty_venv()
+    assert os.listdir(venv) == [".made-by-make-env"]
+
+
+def test_emptying_that_breaks_off_can_be_done_again(venv, monkeypatch):
+    bootstrap.empty_venv()
+    (venv / "lib").mkdir()
+
+    def broken(path):
+        raise OSError(39, "Directory not empty")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bootstrap.shutil, "rmtree", broken)
+        with pytest.raises(OSError):
+            bootstrap.empty_venv()
+    bootstrap.empty_venv()
+    assert os.listdir(venv) == [".made-by-make-env"]
 
 
 def test_venv_is_complete_until_the_lock_changes(venv, monkeypatch):
@@ -220,7 +236,7 @@ def test_fingerprint_follows_lock_python_and_place(tmp_path):
 def test_venv_of_somebody_else_is_left_alone(venv):
     venv.mkdir()
     (venv / "pyvenv.cfg").touch()
-    assert "VENV=none" in refusal(bootstrap.clear_venv)
+    assert "VENV=none" in refusal(bootstrap.empty_venv)
     assert (venv / "pyvenv.cfg").exists()
 
 
@@ -263,7 +279,7 @@ def test_refusal_on_the_command_line_is_one_line():
 
 
 def test_venv_none_looks_at_the_interpreter_at_hand():
-    run = command(sys.executable, "scripts/bootstrap.py", "--check", "notebooks", "test")
+    run = command(sys.executable, "scripts/bootstrap.py", "--check", "notebooks")
     assert (run.returncode, run.stderr) == (0, "") and sys.executable in run.stdout
     run = command(sys.executable, "-I", "-S", "scripts/bootstrap.py", "--check")  # without site-packages
     assert run.returncode == 1 and run.stderr.count("\n") == 1
