@@ -62,26 +62,21 @@ def check_archive(path: Path, md5: str = MD5, sha1: str = SHA1) -> None:
     raise ValueError(f"{path} is not the published dSprites file: {why}")
 
 
-def _open_array(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], dtype: str):
-    """The open member `name`, read up to its first number, once its header says this shape and dtype."""
+def _open_member(archive: zipfile.ZipFile, name: str):
     try:
-        member = archive.open(f"{name}.npy")
+        return archive.open(f"{name}.npy")
     except KeyError:
         raise ValueError(f"the archive holds no array {name}") from None
-    version = np.lib.format.read_magic(member)
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    found_shape, fortran, found_dtype = read_header(member)
-    if found_shape != shape or found_dtype != np.dtype(dtype) or fortran:
-        raise ValueError(f"the array {name} is {found_shape} {found_dtype}, expected {shape} {dtype}")
-    return member
 
 
 def _check_labels(archive: zipfile.ZipFile, images: int) -> None:
-    with _open_array(archive, "latents_classes", (images, 6), "<i8") as member:
-        labels = np.frombuffer(member.read(), dtype="<i8")
-    if labels.size != images * 6:
-        raise ValueError(f"latents_classes is cut short: {labels.size:,} of {images * 6:,} numbers")
-    labels = labels.reshape(images, 6)
+    with _open_member(archive, "latents_classes") as member:
+        try:
+            labels = np.lib.format.read_array(member, allow_pickle=False)
+        except ValueError as error:
+            raise ValueError(f"latents_classes cannot be read: {error}") from error
+    if labels.shape != (images, 6) or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"latents_classes is {labels.shape} {labels.dtype}, expected ({images}, 6) integers")
     wrong = (labels[:, 0] != 0) | (labels[:, 1:] != shapes2d.classes_of(np.arange(images))).any(axis=1)
     if wrong.any():
         first = int(np.flatnonzero(wrong)[0])
@@ -89,7 +84,12 @@ def _check_labels(archive: zipfile.ZipFile, images: int) -> None:
 
 
 def _pieces(archive: zipfile.ZipFile, images: int, say) -> Iterator[bytes]:
-    with _open_array(archive, "imgs", (images, HEIGHT, WIDTH), "|u1") as member:
+    with _open_member(archive, "imgs") as member:
+        version = np.lib.format.read_magic(member)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, by_columns, dtype = read_header(member)
+        if shape != (images, HEIGHT, WIDTH) or dtype != np.uint8 or by_columns:
+            raise ValueError(f"imgs is {shape} {dtype}, expected ({images}, {HEIGHT}, {WIDTH}) uint8 in C order")
         for first in range(0, images, CHUNK):
             count = min(CHUNK, images - first)
             pixels = np.frombuffer(member.read(count * HEIGHT * WIDTH), dtype=np.uint8)

@@ -78,6 +78,12 @@ def test_the_real_checksums_are_asked_for(tmp_path):
         dsprites.pack_archive(tmp_path / "a.npz", tmp_path)
 
 
+def test_labels_stored_by_columns_are_the_same_labels(tmp_path):
+    labels = np.asfortranarray(labels_with(lambda labels: None))
+    pack(tmp_path / "a.npz", tmp_path, make_archive(tmp_path / "a.npz", latents_classes=labels))
+    assert dsprites.compare(tmp_path)["equal"] == IMAGES
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -121,7 +127,8 @@ def colour(labels):
         (lambda: {"latents_classes": labels_with(swap_two)}, "number 7 is labelled"),
         (lambda: {"latents_classes": labels_with(colour)}, r"number 3 is labelled \[1, 0"),
         (lambda: {"latents_classes": np.zeros((IMAGES, 5), np.int64)}, "latents_classes is"),
-        (lambda: {"latents_classes": np.array([{"a": 1}], dtype=object)}, "latents_classes is .* object"),
+        (lambda: {"latents_classes": np.zeros((IMAGES, 6))}, "latents_classes is .* float64"),
+        (lambda: {"latents_classes": np.array([{"a": 1}], dtype=object)}, "latents_classes cannot be read: Object"),
     ],
 )
 def test_archives_with_other_content_are_refused(tmp_path, changed, message):
