@@ -142,8 +142,8 @@ PROFILES = {
     ),
     "quick": Profile(
         purpose="minutes on two cores; a small network, trained briefly",
-        common=dict(width=256, steps=3_000, batch_size=128, learning_rate=1e-3, test_images=10_000),
-        betas=(16,), lambda_ods_i=(2, 100), lambda_ods_ii=(50,), table_seeds=3,
+        common=dict(width=256, steps=1_400, learning_rate=2e-3, test_images=10_000),
+        betas=(16,), lambda_ods_i=(100,), lambda_ods_ii=(50,), table_seeds=3,
     ),
     "paper": Profile(
         purpose="the paper's networks and sweeps; needs a GPU",

@@ -202,14 +202,15 @@ def make_venv():
     print("[1/4] .venv with Python %d.%d.%d (%s)" % (sys.version_info[:3] + (python,)), flush=True)
     if subprocess.call([python, "-I", "-m", "venv", VENV], close_fds=False) != 0:
         raise Refused("`%s -m venv .venv` failed (see above): name another Python: make env PYTHON=/path/to/python3.12" % python)
-    print("[2/4] about %d packages from requirements.lock (200 MB, a minute or two)" % packages, flush=True)
+    # torch before the lock: it is the one most likely not to be had, and the lock then has the last word on what torch brings along
+    size = "CUDA build with its libraries, 3 GB" if cuda else "CPU build, 200 MB; no CUDA device found"
+    print("[2/4] torch %s (%s)" % (TORCH_VERSION, size), flush=True)
+    install_torch(cuda)
+    print("[3/4] about %d packages from requirements.lock (200 MB, a minute or two)" % packages, flush=True)
     problem = pip("--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", os.path.join(ROOT, "requirements.lock"))
     if problem:
         raise Refused("could not install requirements.lock (%s): check the network and call `make env` again; "
                       "pip's own words are in .venv/install.log" % problem)
-    size = "CUDA build with its libraries, 3 GB" if cuda else "CPU build, 200 MB; no CUDA device found"
-    print("[3/4] torch %s (%s)" % (TORCH_VERSION, size), flush=True)
-    install_torch(cuda)
     print("[4/4] the project itself", flush=True)
     problem = pip("--no-deps", "--no-build-isolation", "--no-index", "-e", ROOT)
     if problem:

@@ -35,10 +35,10 @@ from dipvae_src.train import device_of, train  # noqa: E402
 OUTPUTS = {
     "00_start_here": (),
     "01_data": (),
-    "05_table_1": ("table_1.csv", "table_1.md"),
-    "06_trade_off": ("trade_off.png", "trade_off.pdf", "trade_off.csv"),
+    "05_table_1": ("table_1.csv", "table_1.md", "claims.csv", "claims.md"),
+    "06_trade_off": ("trade_off.png", "trade_off.pdf", "trade_off.csv", "trade_off.md"),
     "07_traversals": ("traversals.png", "traversals.pdf", "traversals.gif"),
-    "08_covariance": ("covariance.png", "covariance.pdf", "covariance.csv"),
+    "08_covariance": ("covariance.png", "covariance.pdf", "covariance.csv", "covariance.md"),
 }
 LESSONS = ("02_dip_loss_derivation", "04_sap_score")  # committed executed; only turned into pages here
 NOTEBOOK_SECONDS = 12  # one of the notebooks above, on one core
