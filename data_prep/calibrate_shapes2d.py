@@ -1,6 +1,6 @@
 """Where the numbers in shapes2d.py come from: fit the outlines to the published animation, and test them on frames left out.
 
-    python -m data_prep.calibrate_shapes2d dsprites.gif        (about 2 minutes; needs the published animation)
+    python -m data_prep.calibrate_shapes2d dsprites.gif        (about a minute; needs the published animation)
 
 Only pixels near an outline say anything about it. For each of them `margin` is the distance of its centre from the drawn outline,
 positive when the pixel is on the right side; numbers are fitted by making every margin at least 0.0005 pixel.
@@ -23,7 +23,7 @@ CORNERS = (32, 48, 64, 80, 96, 100, 120, 128, 144, 149, 150, 151, 160, 180, 200,
 
 
 def labelled_frames(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Classes (258, 5) and images (258, 64, 64) of the distinct frames, recognised by their hashes in shapes2d_frames.csv."""
+    """Classes (254, 5) and images (254, 64, 64) of the frames that look different (258 labels), known by their hash."""
     with open(Path(__file__).with_name("shapes2d_frames.csv"), newline="") as file:
         label = {row["sha256"]: [int(row[name]) for name in shapes2d.FACTORS] for row in csv.DictReader(file)}
     images = {hashlib.sha256(frame.tobytes()).hexdigest(): frame for frame in read_animation(path)}
@@ -32,12 +32,12 @@ def labelled_frames(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.array([label[key] for key in images]), np.stack(list(images.values()))
 
 
-def wrong_pixels(outline: np.ndarray, classes: np.ndarray, images: np.ndarray) -> int:
-    """Pixels of all frames that differ from `outline` as shapes2d draws it."""
+def wrong_pixels(outline: np.ndarray, classes: np.ndarray, images: np.ndarray, grid: int = shapes2d.SUBPIXELS) -> int:
+    """Pixels of all frames that differ from `outline` as shapes2d draws it, corners rounded to 1/grid pixel."""
     wrong = 0
     for (_, scale, orientation, *pos), image in zip(classes, images):
-        x, y = shapes2d.placed(outline, scale, orientation, *(np.array([p]) for p in pos))
-        drawn = shapes2d.fill(x, y).astype(">u8").view(np.uint8)
+        x, y = shapes2d.placed(outline, scale, orientation, *(np.array([p]) for p in pos), grid)
+        drawn = shapes2d.fill(x, y, grid).astype(">u8").view(np.uint8)
         wrong += int((np.unpackbits(drawn) != image.ravel()).sum())
     return wrong
 
@@ -88,27 +88,46 @@ def fit(outline, start, margins: Margins) -> np.ndarray:
     return best
 
 
+def allowed(outline, value: float, step: float, frames) -> tuple[float, float]:
+    """How far `value` can be moved down and up, in steps, before a pixel of the frames goes wrong."""
+    low = high = value
+    while wrong_pixels(outline(low - step), *frames) == 0:
+        low -= step
+    while wrong_pixels(outline(high + step), *frames) == 0:
+        high += step
+    return round(low, 6), round(high, 6)
+
+
 def main(path: Path) -> None:
     all_classes, all_images = labelled_frames(path)
     frames = [(all_classes[all_classes[:, 0] == s], all_images[all_classes[:, 0] == s]) for s in range(3)]
+    outlines = (shapes2d.square, shapes2d.ellipse, shapes2d.heart)
+
+    print("The round numbers of shapes2d.py")
     for shape, (classes, images) in enumerate(frames):
-        outline = (shapes2d.square, shapes2d.ellipse, shapes2d.heart)[shape]()
-        margins = Margins(shape, classes, images)(outline)
-        print(f"{shapes2d.SHAPES[shape]}: {wrong_pixels(outline, classes, images)} of {images.size:,} pixels wrong in {len(images)} frames;")
-        print(f"  {len(margins)} pixels within {BAND} of the outline, the nearest at {margins.min():.5f}")
+        margins = Margins(shape, classes, images)(outlines[shape]())
+        print(f"  {shapes2d.SHAPES[shape]}: {wrong_pixels(outlines[shape](), classes, images)} pixels wrong in {len(images)} frames;", end="")
+        print(f" {len(margins)} lie within {BAND} pixel of the outline, the nearest at {margins.min():.5f}")
+    print("\nWrong pixels (square, ellipse, heart) when corners are rounded to 1/grid pixel")
+    for grid in (16, 32, 64, 128, 256, 512, 1024, 4096, 2**20):
+        print(f"  1/{grid}: {[wrong_pixels(outlines[s](), *frames[s], grid) for s in range(3)]}")
 
-    fits = [h for h in np.arange(9.59, 9.61, 0.0005) if wrong_pixels(shapes2d.square(h), *frames[0]) == 0]
-    print(f"square: half-sides with nothing wrong: {fits[0]:.4f} to {fits[-1]:.4f}")
+    print("\nWhat the frames allow, one number moved at a time")
+    print("  half-side    ", allowed(shapes2d.square, 9.6, 1e-4, frames[0]))
+    print("  stretch      ", allowed(lambda s: shapes2d.ellipse(9.6 * s, 9.6 / s), 1.33, 1e-5, frames[1]))
+    print("  heart, width ", allowed(lambda v: shapes2d.heart(width=v), 16.0, 1e-4, frames[2]))
+    print("  heart, height", allowed(lambda v: shapes2d.heart(height=v), 14.5, 2e-4, frames[2]))
+    print("  heart, offset", allowed(lambda v: shapes2d.heart(offset=v), 0.15, 1e-5, frames[2]))
 
-    halves = [[(c[half::2], i[half::2]) for half in (0, 1)] for c, i in frames]
-    starts = {1: (12.78, 7.22), 2: (0.6, 0.6623, -1.44)}
-    for shape, make in ((1, shapes2d.ellipse), (2, shapes2d.heart)):
-        print(f"{shapes2d.SHAPES[shape]}: fitted on every second frame; wrong pixels there and in the other frames")
-        margins = Margins(shape, *halves[shape][0])
+    starts = {1: (12.767, 7.216), 2: (16.0, 14.5, 0.15)}
+    for shape, numbers in starts.items():
+        print(f"\n{shapes2d.SHAPES[shape]}: {len(numbers)} numbers fitted on every second frame; pixels wrong there, in the other frames")
+        halves = [tuple(part[half::2] for part in frames[shape]) for half in (0, 1)]
+        margins = Margins(shape, *halves[0])
         for corners in CORNERS:
-            found = fit(lambda *numbers: make(*numbers, corners), starts[shape], margins)
-            wrong = [wrong_pixels(make(*found, corners), *half) for half in halves[shape]]
-            print(f"  {corners:3} corners: {wrong[0]:3} {wrong[1]:3}   {np.round(found, 5).tolist()}", flush=True)
+            found = fit(lambda *free: outlines[shape](*free, corners), numbers, margins)
+            wrong = [wrong_pixels(outlines[shape](*found, corners), *half) for half in halves]
+            print(f"  {corners:3} corners: {wrong[0]:3} {wrong[1]:3}   {np.round(found, 4).tolist()}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """2D Shapes, drawn from scratch: 737,280 binary 64x64 images of one shape each.
 
-    python -m data_prep.shapes2d --out data        (about 5 s, 378 MB on disk, 0.1 GB of memory)
+    python -m data_prep.shapes2d --out data        (about 3 s, 378 MB on disk, 0.1 GB of memory)
 
 Five factors make an image, in this order (shape slowest, posY fastest):
 
@@ -10,22 +10,25 @@ Five factors make an image, in this order (shape slowest, posY fastest):
     posX         32   0 to 1, left to right; the centre is at 15.5 + 32 posX pixels
     posY         32   0 to 1, top to bottom; the centre is at 15.5 + 32 posY pixels
 
-The geometry was recovered from the animation that the makers of the data published: 320 frames, of which 258 are
-distinct. All 258 come out equal to the last pixel (tests/test_shapes2d.py). Lengths are pixels at scale 1, pixel centres are
-integers, x to the right, y down:
+The geometry was recovered from the animation that the makers of the data published: 320 frames under 258 distinct
+labels. All come out equal to the last pixel (tests/test_shapes2d.py). Pixel centres are integers, x to the right, y down;
+lengths are at scale 1, in pixels from the sprite's centre:
 
-    square   half-side 9.6                     The frames allow 9.5975 to 9.6005.
-    ellipse  64 corners, a = 12.78, b = 7.22   The frames allow a within 0.001 and b within about 0.003.
-    heart    150 corners of the well-known curve
-             x = 0.6 * 16 sin(t)^3             (half-width 9.6, the square's half-side)
-             y = -1.44 - 0.6623 * (13 cos t - 5 cos 2t - 2 cos 3t - cos 4t)
-             The frames allow 0.6 within 0.0001, 0.6623 within 0.0002 and -1.44 within 0.002; of the other corner counts
-             tried (24 to 400) nearly all leave pixels wrong whatever the three numbers.
+    square   half-side 9.6
+    ellipse  semi-axes 9.6 * 1.33 and 9.6 / 1.33, as a polygon of 100 corners
+    heart    x =  9.6 * 16 sin(t)^3 / 16, the well-known curve, as a polygon of 150 corners evenly spaced in t
+             y = -9.6 * ((13 cos t - 5 cos 2t - 2 cos 3t - cos 4t) / 14.5 + 0.15)
 
-A corner is rounded to 1/256 pixel once it is turned, scaled and moved, as graphics hardware does: without this the same
-square needs a half-side of 9.598, and the best ellipse has 4 pixels wrong. A pixel is on when its centre is inside the polygon; a
-centre exactly on an edge belongs to it on the left and at the top, and not on the right and at the bottom. After the rounding all is
-integer arithmetic, so every machine draws the same bits. data_prep/calibrate_shapes2d.py repeats the derivation.
+A corner is rounded to 1/256 pixel once it is turned, scaled and moved, as graphics hardware does. A pixel is on when its
+centre is inside the polygon; a centre exactly on an edge belongs to it on the left and at the top, and not on the right and at
+the bottom. After the rounding all is integer arithmetic, so every machine draws the same bits.
+
+How these numbers were found: the half-side, the two semi-axes and the heart's three numbers were fitted for each of many corner
+counts, then replaced by the round numbers within what the frames allow. Moved one at a time, nothing is wrong for a half-side of
+9.5974 to 9.6007, for 1.3297 to 1.3300, 16.000 to 16.001, 14.490 to 14.500 and 0.1498 to 0.1500. With the round numbers, of all
+corner counts from 40 to 420 only 150 draws every heart and only 100 and 112 every ellipse, and of the grids 1/16 to 1/4096 only
+1/256 draws all three shapes; without rounding 8 square, 4 ellipse and 4 heart pixels are wrong. No pixel centre comes nearer to an
+outline than 0.0007 pixel in any frame. data_prep/calibrate_shapes2d.py repeats the derivation, with frames left out.
 """
 
 import argparse
@@ -53,39 +56,42 @@ FACTOR_VALUES = {
 SHAPES = ("square", "ellipse", "heart")
 N_IMAGES = math.prod(FACTOR_SIZES)
 STEM = "shapes2d"
-SHA256 = "88a26016487d15140f04a005ad8abe2b86eac194884250962a8b3410aade05d4"  # of the packed set
+SHA256 = "a633ec1c60535b2cb0ddce1eff200fe7d64356ac276023214a64274c9db8e6ee"  # of the packed set
 
 SUBPIXELS = 256  # corners are rounded to 1/256 pixel
 CENTRE, TRAVEL = 15.5, 32.0  # of the sprite's centre, in pixels: CENTRE + TRAVEL * pos
-SQUARE_HALF_SIDE = 9.6
-ELLIPSE_AXES, ELLIPSE_CORNERS = (12.78, 7.22), 64
-HEART_SCALE, HEART_OFFSET, HEART_CORNERS = (0.6, 0.6623), -1.44, 150
+RADIUS = 9.6  # the square's half-side, the ellipse's mean radius, the heart's half-width
+ELLIPSE_STRETCH, ELLIPSE_CORNERS = 1.33, 100
+HEART_WIDTH, HEART_HEIGHT, HEART_OFFSET, HEART_CORNERS = 16.0, 14.5, 0.15, 150
 
 # _FROM_COLUMN[c]: a row of 64 pixels as an integer, leftmost pixel in the highest bit, on from column c to the right end
 _FROM_COLUMN = np.array([(1 << (WIDTH - column)) - 1 for column in range(WIDTH + 1)], dtype=np.uint64)
 
 
-def square(half_side: float = SQUARE_HALF_SIDE) -> np.ndarray:
+def square(half_side: float = RADIUS) -> np.ndarray:
     """Corners (4, 2) of the square, pixels at scale 1 about its centre, x right and y down."""
     return half_side * np.array([(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)])
 
 
-def ellipse(a: float = ELLIPSE_AXES[0], b: float = ELLIPSE_AXES[1], corners: int = ELLIPSE_CORNERS) -> np.ndarray:
+def ellipse(
+    a: float = RADIUS * ELLIPSE_STRETCH, b: float = RADIUS / ELLIPSE_STRETCH, corners: int = ELLIPSE_CORNERS
+) -> np.ndarray:
     """Corners (corners, 2) of the ellipse with semi-axes a and b, the first on the right end."""
     turns = [2 * math.pi * k / corners for k in range(corners)]
     return np.array([(a * math.cos(t), b * math.sin(t)) for t in turns])
 
 
 def heart(
-    x_scale: float = HEART_SCALE[0],
-    y_scale: float = HEART_SCALE[1],
+    width: float = HEART_WIDTH,
+    height: float = HEART_HEIGHT,
     offset: float = HEART_OFFSET,
     corners: int = HEART_CORNERS,
 ) -> np.ndarray:
     """Corners (corners, 2) of the heart, the first at the cleft; the curve's y points up, the picture's down."""
     turns = [2 * math.pi * k / corners for k in range(corners)]
-    height = [13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t) for t in turns]
-    return np.array([(x_scale * 16 * math.sin(t) ** 3, offset - y_scale * h) for t, h in zip(turns, height)])
+    x = [16 * math.sin(t) ** 3 for t in turns]
+    y = [13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t) for t in turns]
+    return RADIUS * np.array([(u / width, -(v / height + offset)) for u, v in zip(x, y)])
 
 
 @cache
@@ -94,9 +100,9 @@ def _outline(shape: int) -> np.ndarray:
 
 
 def placed(
-    outline: np.ndarray, scale: int, orientation: int, pos_x: np.ndarray, pos_y: np.ndarray
+    outline: np.ndarray, scale: int, orientation: int, pos_x: np.ndarray, pos_y: np.ndarray, grid: int = SUBPIXELS
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The corners on the picture in whole 1/256 pixels: x (len(pos_x), corners) and y (len(pos_y), corners), int64.
+    """The corners on the picture in whole steps of 1/grid pixel: x (len(pos_x), corners) and y (len(pos_y), corners), int64.
 
     Turn, scale, move, round. x depends on posX alone and y on posY alone. All arguments but `outline` are classes.
     """
@@ -107,7 +113,7 @@ def placed(
     centre_x = CENTRE + TRAVEL * np.array(FACTOR_VALUES["posX"])[pos_x]
     centre_y = CENTRE + TRAVEL * np.array(FACTOR_VALUES["posY"])[pos_y]
     return tuple(
-        np.floor(SUBPIXELS * (centre[:, None] + offset) + 0.5).astype(np.int64)
+        np.floor(grid * (centre[:, None] + offset) + 0.5).astype(np.int64)
         for centre, offset in ((centre_x, x), (centre_y, y))
     )
 
@@ -116,16 +122,16 @@ def _ceil_div(a: np.ndarray, b) -> np.ndarray:
     return -(-a // b)
 
 
-def fill(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Fill polygons; x (X, corners) and y (Y, corners) in 1/256 pixels -> rows (X, Y, 64) uint64, one bit a pixel.
+def fill(x: np.ndarray, y: np.ndarray, grid: int = SUBPIXELS) -> np.ndarray:
+    """Fill polygons; x (X, corners) and y (Y, corners) in 1/grid pixels, integers -> rows (X, Y, 64) uint64, one bit a pixel.
 
     Every x is combined with every y. On each row of pixel centres the outline is crossed an even number of times; each
     crossing flips all pixels to its right, so the exclusive or of the crossings is the row (also where the heart has two spans).
     """
     next_x, next_y = np.roll(x, -1, axis=1), np.roll(y, -1, axis=1)
     # The rows first <= row < last that an edge crosses: its upper end included, its lower end not.
-    first = _ceil_div(np.minimum(y, next_y), SUBPIXELS)
-    count = _ceil_div(np.maximum(y, next_y), SUBPIXELS) - first
+    first = _ceil_div(np.minimum(y, next_y), grid)
+    count = _ceil_div(np.maximum(y, next_y), grid) - first
     which, edge = np.nonzero(count)  # which y, which edge
     repeats = count[which, edge]
     nth = np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats)
@@ -136,9 +142,9 @@ def fill(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
     # Where edge (x0, y0)-(x1, y1) crosses the row: x0 + (row - y0)(x1 - x0)/(y1 - y0), then the first pixel at or right of it.
     y0, rise = y[which, edge], next_y[which, edge] - y[which, edge]
-    below = row * SUBPIXELS - y0
+    below = row * grid - y0
     x0, run = x[:, edge], next_x[:, edge] - x[:, edge]
-    column = _ceil_div(x0 * rise + below * run, rise * SUBPIXELS)
+    column = _ceil_div(x0 * rise + below * run, rise * grid)
     flips = _FROM_COLUMN[column]
 
     target = which * HEIGHT + row

@@ -22,7 +22,7 @@ FRAMES = Path(shapes2d.__file__).with_name("shapes2d_frames.csv")
 NOT_EXACT: dict[tuple[int, ...], int] = {}
 
 # Measured on the whole set: images that look the same under different labels count once.
-DISTINCT = {"square": 236_996, "ellipse": 239_128, "heart": 239_616}
+DISTINCT = {"square": 236_996, "ellipse": 239_094, "heart": 239_616}
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_number_of_distinct_images(whole_set):
         found = {hashlib.blake2b(image, digest_size=16).digest() for image in images}
         assert len(found) == count, name
         everything |= found
-    assert len(everything) == sum(DISTINCT.values()) == 715_740
+    assert len(everything) == sum(DISTINCT.values()) == 715_706
 
 
 def slow_picture(shape: int, scale: int, orientation: int, pos_x: int, pos_y: int) -> np.ndarray:
@@ -137,7 +137,7 @@ def test_first_and_last_orientation_are_the_same_picture():
 def test_area_grows_with_the_square_of_the_scale_and_position_moves_it():
     areas = shapes2d.render(np.array([(1, z, 5, 16, 16) for z in range(6)])).sum(axis=(1, 2))
     sizes = np.array(shapes2d.FACTOR_VALUES["scale"])
-    np.testing.assert_allclose(areas, np.pi * 12.78 * 7.22 * sizes**2, rtol=0.04)
+    np.testing.assert_allclose(areas, np.pi * 9.6**2 * sizes**2, rtol=0.04)
     corners = shapes2d.render(np.array([(0, 5, 0, x, y) for x in (0, 31) for y in (0, 31)]))
     centres = [tuple(np.argwhere(image)[:, ::-1].mean(axis=0)) for image in corners]
     assert centres == [(15.5, 15.5), (15.5, 47.5), (47.5, 15.5), (47.5, 47.5)]  # (x right, y down)
