@@ -16,9 +16,10 @@ OUTPUT_WAIT = 60  # seconds; nbval's own 5 are too few where two cores are busy
 # Every signature such as Float[Tensor, "batch latent"] is checked on each call that a test makes. Notebooks run in
 # kernels of their own, without it.
 try:
+    import beartype  # noqa: F401
     from jaxtyping import install_import_hook
 
-    install_import_hook("dipvae_src", "beartype.beartype")
+    install_import_hook("dipvae_src", "checked.checker")
     SHAPES = "checked on every call (jaxtyping, beartype)"
 except ImportError as error:
     SHAPES = f"not checked ({error})"

@@ -17,7 +17,7 @@ from dipvae_src import experiments, published, results
 
 COLOURS = {"beta-vae": "#c44e52", "dip-vae-i": "#4c72b0", "dip-vae-ii": "#2e8b57"}
 NAMES = {"beta-vae": "beta-VAE", "dip-vae-i": "DIP-VAE-I", "dip-vae-ii": "DIP-VAE-II"}
-METRICS = {"zdiff": "Z-diff (%)", "sap": "SAP", "reconstruction_error": "reconstruction error per pixel"}
+METRICS = {"zdiff": "Z-diff (%)", "sap": "SAP", "reconstruction_error": "rec. error"}  # error: per pixel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Shown:
 
     def source(self, notebook: str) -> str:
         """The notebook and the runs that a table or figure came from."""
-        return f"notebook {notebook}; {len(self.results)} runs of results/{self.profile}, code {self.results[0]['code'][:7]}"
+        return f"notebook {notebook}; {len(self.results)} runs of the {self.profile} profile, code {self.results[0]['code'][:7]}"
 
     def run_names(self) -> list[str]:
         return [results.path_of("", experiments.Settings(**r["settings"]), r["seed"]).stem for r in self.results]
@@ -133,7 +133,8 @@ def save_table(shown: Shown, frame: pd.DataFrame, name: str, notebook: str, titl
     folder.mkdir(parents=True, exist_ok=True)
     source = f"{shown.source(notebook)} ({shown.standing})"
     results.write_whole(folder / f"{name}.csv", frame.assign(source=source).to_csv(index=False).encode())
-    text = f"**{title}** ({shown.standing})\n\n{markdown(frame)}\n\n{notes}\n\nSource: {shown.source(notebook)}.\n"
+    runs = f"Source: {shown.source(notebook)}.\n\n<!-- runs: {', '.join(shown.run_names())} -->\n"
+    text = "\n\n".join(part for part in (f"**{title}** ({shown.standing})", markdown(frame), notes, runs) if part)
     results.write_whole(folder / f"{name}.md", text.encode())
 
 
@@ -143,7 +144,7 @@ def save_table(shown: Shown, frame: pd.DataFrame, name: str, notebook: str, titl
 def style() -> None:
     """One look for all figures; no dates or random ids in files, so that equal results give equal files."""
     sns.set_theme(context="notebook", style="whitegrid", font_scale=0.9)
-    matplotlib.rcParams.update({"figure.dpi": 80, "savefig.dpi": 150, "svg.hashsalt": "dip-vae", "figure.constrained_layout.use": True})
+    matplotlib.rcParams.update({"figure.dpi": 80, "savefig.dpi": 110, "svg.hashsalt": "dip-vae", "figure.constrained_layout.use": True})
 
 
 def save_figure(shown: Shown, figure: plt.Figure, name: str, notebook: str, alt: str) -> None:

@@ -49,7 +49,7 @@ def execute(notebook: Path, parameters: dict, out: Path) -> None:
     """
     check_parameters(notebook, parameters)
     out.parent.mkdir(parents=True, exist_ok=True)
-    part, failed = out.with_suffix(".part"), out.with_suffix(".failed.ipynb")
+    part, failed = out.with_suffix(".part.ipynb"), out.with_suffix(".failed.ipynb")
     try:
         papermill.execute_notebook(
             str(notebook), str(part), parameters=parameters, cwd=str(notebook.parent), progress_bar=False,
