@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dipvae_src import experiments, results
+from dipvae_src import experiments
 from dipvae_src.figures import Shown
 from dipvae_src.models import SIDE
 
@@ -41,20 +41,13 @@ def sheets(shown: Shown, results_dir: str | Path) -> list[Sheet]:
     return found
 
 
-def animation(sheets: list[Sheet], latents: int) -> bytes:
-    """A GIF: one column a model, one row a latent (the most used first), moving from end to end and back."""
+def animation(sheets: list[Sheet], latents: int, source: str) -> bytes:
+    """A GIF: one column a model, one row a latent (the most used first), moving from end to end and back; `source` is its comment."""
     columns = sheets[0].pixels.shape[1] // SIDE
     frames = []
     for step in [*range(columns), *range(columns - 2, 0, -1)]:
         cells = [s.pixels[2 * SIDE : (2 + latents) * SIDE, step * SIDE : (step + 1) * SIDE] for s in sheets]
         frames.append(Image.fromarray(255 - np.pad(np.hstack(cells), 2)))
     buffer = io.BytesIO()
-    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=120, loop=0)
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=120, loop=0, comment=source)
     return buffer.getvalue()
-
-
-def save(path: Path, gif: bytes, source: str) -> None:
-    """Write the GIF whole, its source in the file's comment."""
-    comment = source.encode()[:255]
-    block = b"\x21\xfe" + bytes([len(comment)]) + comment + b"\x00"
-    results.write_whole(path, gif[:-1] + block + gif[-1:])  # before the trailer byte

@@ -158,7 +158,7 @@ def test_animation_cuts_the_most_used_latents_and_goes_there_and_back(tmp_path):
     columns, rows = 3, 4
     pixels = np.arange(rows * columns, dtype=np.uint8).repeat(64).reshape(rows, columns * 64).repeat(64, axis=0) * 20
     sheet = traversals.Sheet("model", pixels, ["a"] * rows)
-    traversals.save(tmp_path / "t.gif", traversals.animation([sheet, sheet], latents=2), "notebook 07")
+    (tmp_path / "t.gif").write_bytes(traversals.animation([sheet, sheet], latents=2, source="notebook 07"))
     gif = Image.open(tmp_path / "t.gif")
     assert gif.n_frames == 4 and gif.info["comment"] == b"notebook 07" and gif.size == (2 * 64 + 4, 2 * 64 + 4)
     shades = []
