@@ -1,5 +1,6 @@
 """The official file, with small archives in its place: packing, comparison, and every way it can be wrong."""
 
+import csv
 import hashlib
 import http.server
 import json
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_prep import calibrate_shapes2d as calibrate
 from data_prep import dsprites, packed, shapes2d
 
 IMAGES = 3 * 1024 + 100
@@ -274,3 +276,31 @@ def test_wrong_animations_are_refused(tmp_path):
     save_animation(tmp_path / "grey.gif", grey[None], bright=1)
     with pytest.raises(ValueError, match="shades of grey"):
         dsprites.read_animation(tmp_path / "grey.gif")
+
+
+# --- calibration --------------------------------------------------------------------------------------------------
+
+
+def test_calibration_on_an_animation_like_the_published_one(tmp_path):
+    """Its frames are named by their hashes; the outlines of shapes2d are right on all of them, and others are not."""
+    with open(Path(shapes2d.__file__).with_name("shapes2d_frames.csv"), newline="") as file:
+        labels = [[int(row[name]) for name in shapes2d.FACTORS] for row in csv.DictReader(file)]
+    save_animation(tmp_path / "a.gif", shapes2d.render(np.array(labels)))
+    classes, images = calibrate.labelled_frames(tmp_path / "a.gif")
+    assert len(classes) == 254  # four of the 258 labels look like another one
+    np.testing.assert_array_equal(shapes2d.render(classes), images)
+    squares = classes[classes[:, 0] == 0], images[classes[:, 0] == 0]
+    assert calibrate.wrong_pixels(shapes2d.square(), *squares) == 0
+    assert calibrate.wrong_pixels(shapes2d.square(), *squares, grid=16) == 40
+    assert calibrate.wrong_pixels(shapes2d.square(9.7), *squares) > 40
+    margins = calibrate.Margins(0, *squares)
+    assert len(margins(shapes2d.square())) > 200 and margins(shapes2d.square()).min() > 0 > margins(shapes2d.square(9.7)).min()
+    save_animation(tmp_path / "b.gif", shapes2d.render(np.array(labels[:100])))
+    with pytest.raises(ValueError, match="of the 254 published frames"):
+        calibrate.labelled_frames(tmp_path / "b.gif")
+
+
+def test_signed_distance_of_a_square():
+    x, y = np.array([[0.0, 4, 4, 0]]), np.array([[0.0, 0, 4, 4]])
+    points = np.array([[2, 1], [2, -3], [7, 8], [3.5, 2], [-1, 2]], dtype=float)
+    np.testing.assert_allclose(calibrate.signed_distance(x, y, *points.T), [1, -3, -5, 0.5, -1])
