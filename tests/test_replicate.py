@@ -1,0 +1,217 @@
+"""The whole replication in small: it survives a kill, does nothing twice, and refuses what it cannot do."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import notebooks
+import pytest
+import replicate
+
+from dipvae_src import experiments, figures, results
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def start(data_dir, runs, *words) -> subprocess.Popen:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    words = ["--plain", "--profile", "smoke", "--device", "cpu", "--data", data_dir, "--runs", runs, *words]
+    return subprocess.Popen(
+        [sys.executable, "scripts/replicate.py", *map(str, words)], cwd=ROOT, env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def scores(folder) -> list:
+    """All that a table could show of a run."""
+    found = results.collect(folder, experiments.plan("smoke"))
+    return [(r["settings"], r["seed"], r["losses"], r["metrics"]) for r in found]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data_dir, tmp_path_factory) -> Path:
+    runs = tmp_path_factory.mktemp("undisturbed")
+    process = start(data_dir, runs)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert "Profile smoke (asked for)" in out and "To do: 6 of 6 runs" in out and "DIP-VAE-II (lambda_od 500): 1 seed done" in out
+    return runs
+
+
+def test_a_killed_replication_goes_on_and_ends_the_same(undisturbed, data_dir, tmp_path):
+    process = start(data_dir, tmp_path)
+    folder = tmp_path / "smoke"
+    for _ in range(1_200):
+        complete = {p: p.stat().st_mtime_ns for p in folder.glob("*.json")} if folder.exists() else {}
+        if complete:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert complete and process.returncode == -signal.SIGKILL
+    (folder / "beta-vae_60_seed0.json.part").write_text("half a res")  # as a kill in the middle of a write would leave it
+
+    time.sleep(2.5)  # children notice within a second that they are alone
+    survivors = {p: p.stat().st_mtime_ns for p in folder.glob("*.json")}
+    assert len(survivors) < 6
+    out, err = (again := start(data_dir, tmp_path)).communicate(timeout=300)
+    assert again.returncode == 0, err
+    assert f"To do: {6 - len(survivors)} of 6 runs" in out
+    assert all(p.stat().st_mtime_ns == t for p, t in survivors.items())
+    assert scores(folder) == scores(undisturbed / "smoke")
+    tables = [figures.table_1(figures.load("smoke", str(f))) for f in (folder, undisturbed / "smoke")]
+    assert tables[0].equals(tables[1])
+
+
+def call(capsys, data_dir, runs, *words):
+    status = replicate.main(["--data", str(data_dir), "--runs", str(runs), *words])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+PLAIN = ("--plain", "--profile", "smoke", "--device", "cpu")
+
+
+def test_a_second_time_does_nothing_and_says_so(undisturbed, data_dir, capsys):
+    for path in [*(undisturbed / "smoke").glob("*.json"), ROOT / "dipvae_src" / "losses.py"]:
+        os.utime(path)  # a touch is no edit
+    status, out, err = call(capsys, data_dir, undisturbed, *PLAIN)
+    assert (status, err) == (0, "") and "Nothing to do: all 6 runs and 0 notebooks are up to date" in out
+
+
+def test_an_edited_loss_runs_again(undisturbed, data_dir, capsys, monkeypatch):
+    monkeypatch.setattr(results, "code_hash", lambda: "edited")
+    status, out, _ = call(capsys, data_dir, undisturbed, *PLAIN, "--plan")
+    assert status == 0 and "To do: 6 of 6 runs" in out and "VAE, seed 0: other code" in out
+
+
+def test_more_seeds_run_only_what_is_new(undisturbed, data_dir, capsys):
+    status, out, _ = call(capsys, data_dir, undisturbed, *PLAIN, "--plan", "--seeds", "2")
+    assert status == 0 and "To do: 6 of 12 runs" in out and "VAE, seed 1: not run yet" in out and "VAE, seed 0" not in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--profile", "fast"), "unknown profile 'fast'; the profiles are smoke, quick, paper"),
+        (("--seeds", "0"), "SEEDS must be a whole number from 1 to 100"),
+        (("--seeds", "101"), "SEEDS must be a whole number from 1 to 100"),
+        (("--seeds", "three"), "SEEDS must be a whole number (how many seeds a setting), not 'three'"),
+        (("--seeds", "1.5"), "SEEDS must be a whole number (how many seeds a setting), not '1.5'"),
+        (("--device", "tpu"), "unknown device 'tpu'; use cpu or cuda"),
+        (("--figures", "--profile", "smoke"), "6 of 6 results are not in"),
+    ],
+)
+def test_bad_input_is_one_line_before_any_work(data_dir, tmp_path, capsys, words, message):
+    status, out, err = call(capsys, data_dir, tmp_path, *words)
+    assert status == 1 and out == "" and message in err and err.startswith("error: ") and err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_altered_data_file_stops_it(data_dir, tmp_path, capsys):
+    (tmp_path / "shapes2d.json").write_bytes((data_dir / "shapes2d.json").read_bytes())
+    (tmp_path / "shapes2d.bits").write_bytes(bytes((data_dir / "shapes2d.bits").stat().st_size))
+    status, _, err = call(capsys, tmp_path, tmp_path / "runs", *PLAIN)
+    assert status == 1 and "shapes2d.bits is altered" in err and not (tmp_path / "runs").exists()
+
+
+def test_only_one_at_a_time(undisturbed, data_dir, capsys, monkeypatch):
+    import fcntl
+
+    monkeypatch.setattr(results, "code_hash", lambda: "edited")
+    with open(undisturbed / "smoke" / ".lock", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        status, _, err = call(capsys, data_dir, undisturbed, *PLAIN)
+    assert status == 1 and "another `make replicate` is at work" in err
+
+
+def test_a_failed_experiment_is_named_and_the_others_are_kept(data_dir, tmp_path, capsys, monkeypatch):
+    def fail_one(args, profile, settings, seeds, folder, pages, device):
+        if settings.beta == 60:
+            raise replicate.Stop("the loss is nan at step 7")
+
+    monkeypatch.setattr(replicate, "run_experiment", fail_one)
+    status, out, err = call(capsys, data_dir, tmp_path, *PLAIN)
+    assert status == 1 and "FAILED beta-VAE (beta 60): the loss is nan at step 7" in out
+    assert "1 of 6 experiments failed; the first: beta-VAE (beta 60)" in err and "complete runs are kept" in err
+
+
+# --- notebooks ---
+
+
+@pytest.fixture
+def notebook(tmp_path) -> Path:
+    cells = [
+        nbformat.v4.new_markdown_cell("# Half\n\nOf $x^2$ and of `$HOME`:\n\n$$\\frac{x^2}{2}$$"),
+        nbformat.v4.new_code_cell("x = 4.0  # float\nn = 2  # int\nname = 'a'\nkeep = [0]", metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell("assert x >= 0, 'x must not be negative'\nprint(name, x / n)"),
+    ]
+    path = tmp_path / "half.ipynb"
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}, "language_info": {"name": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), path)
+    return path
+
+
+def test_parameters_reach_the_notebook_and_its_page_needs_no_network(notebook, tmp_path):
+    out = tmp_path / "out" / "half.ipynb"
+    notebooks.execute(notebook, {"x": 9, "name": "b"}, out)
+    printed = [o.text for c in nbformat.read(out, 4).cells if c.cell_type == "code" for o in c.outputs]
+    assert printed == ["b 4.5\n"]
+    page = out.with_suffix(".html").read_text()
+    assert page.count("<math") == 2 and "<mfrac>" in page and "$HOME" in page and "frac{" not in page
+    assert not notebooks.REMOTE.search(page) and "MathJax.Hub" not in page
+    assert sorted(p.name for p in out.parent.iterdir()) == ["half.html", "half.ipynb"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "words"),
+    [
+        ({"y": 1}, ValueError, "half.ipynb has no parameter 'y'; it has x, n, name, keep"),
+        ({"x": "9"}, TypeError, "x must be float like 4.0, not '9' \\(str\\)"),
+        ({"n": 2.0}, TypeError, "n must be int like 2, not 2.0"),
+        ({"keep": 0}, TypeError, r"keep must be list like \[0\], not 0"),
+    ],
+)
+def test_unknown_and_ill_typed_parameters_are_refused(notebook, tmp_path, parameters, error, words):
+    with pytest.raises(error, match=words):
+        notebooks.execute(notebook, parameters, tmp_path / "out" / "half.ipynb")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failing_cell_leaves_no_output_that_could_be_taken_for_whole(notebook, tmp_path):
+    out = tmp_path / "out" / "half.ipynb"
+    with pytest.raises(notebooks.NotebookFailed, match="half.ipynb, cell .*: AssertionError: x must not be negative"):
+        notebooks.execute(notebook, {"x": -1.0}, out)
+    assert sorted(p.name for p in out.parent.iterdir()) == ["half.failed.ipynb"]
+
+
+def test_figure_notebooks_run_again_only_for_what_they_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(replicate, "OUTPUTS", {"05_table_1": ("table_1.md",)})
+    source = tmp_path / "result.json"
+    source.write_text("{}")
+    (tmp_path / "figures" / "notebooks").mkdir(parents=True)
+    (tmp_path / "stamps").mkdir()
+    written = [tmp_path / "figures" / n for n in ("table_1.md", "notebooks/05_table_1.ipynb", "notebooks/05_table_1.html")]
+    job = ("05_table_1", {"seeds": 0}, [source])
+
+    def stale(job=job):
+        return [name for name, _, _ in replicate.stale_notebooks([job], tmp_path / "figures", tmp_path / "stamps")]
+
+    assert stale() == ["05_table_1"]
+    for path in written:
+        path.write_text("done")
+    (tmp_path / "stamps" / "05_table_1").write_text(replicate.stamp_of(*job))
+    assert stale() == []
+    os.utime(source)
+    assert stale() == []
+    assert stale(("05_table_1", {"seeds": 3}, [source])) == ["05_table_1"]
+    source.write_text(json.dumps({"changed": True}))
+    assert stale() == ["05_table_1"]
+    source.write_text("{}")
+    written[0].unlink()
+    assert stale() == ["05_table_1"]
