@@ -24,7 +24,7 @@ LOG = os.path.join(VENV, "install.log")
 PYTHONS = ((3, 12), (3, 11))
 TORCH_VERSION = "2.13.0"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-GIB_CPU, GIB_CUDA = 2.1, 9.0  # measured: 1.6 GB of packages with the CPU build, about 7 more with CUDA's libraries; 0.5 GB of data
+GIB_CPU, GIB_CUDA = 2.1, 9.0  # 1.6 GB of packages (measured) and 0.5 of data; CUDA's libraries: 2.7 GB to fetch, about 6 unpacked (estimated)
 
 
 class Refused(Exception):
