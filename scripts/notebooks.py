@@ -5,6 +5,7 @@
 
 import argparse
 import ast
+import html
 import json
 import os
 import re
@@ -95,10 +96,26 @@ def write_html(document: nbformat.NotebookNode, path: Path) -> None:
     # The template's MathJax has nothing left to do, and would look for its files on the web.
     page = re.sub(r"<!-- Load mathjax -->.*?<!-- End of mathjax configuration -->", "", page, flags=re.DOTALL)
     page = REMOTE.sub("", page)
+    # The template drops the alternative text that a notebook gives its pictures.
+    alts = iter(alternative_texts(document))
+    page = re.sub(r'alt="No description has been provided for this image"', lambda _: f'alt="{next(alts, "")}"', page)
     page = re.sub(r'(href="[\w./-]+)\.ipynb"', r'\1.html"', page)  # links between notebooks
     part = path.with_suffix(".html.part")
     part.write_text(page, "utf-8")
     os.replace(part, path)
+
+
+def alternative_texts(document: nbformat.NotebookNode) -> list[str]:
+    """The alternative text of every picture that the cells put out, in order, ready for an attribute."""
+    texts = []
+    for cell in document.cells:
+        for output in cell.get("outputs", []):
+            for kind in ("image/png", "image/jpeg", "image/gif"):
+                if kind in output.get("data", {}):
+                    alt = output.get("metadata", {}).get(kind, {}).get("alt") or output.get("metadata", {}).get("alt")
+                    texts.append(html.escape(alt or "Described in the text beside it"))
+                    break
+    return texts
 
 
 # --- command ---
