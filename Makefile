@@ -4,7 +4,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help env env-notebooks env-lab env-test data plan replicate figures test bench readme lab clean distclean
+.PHONY: help env env-notebooks env-lab env-test data plan replicate figures test bench publish readme lab clean distclean
 
 # Overrides, on the command line or in the environment. Empty ones are not passed on.
 PYTHON ?= python3
@@ -65,7 +65,7 @@ endif
 plan: env ## what `make replicate` would run here, how many runs, estimated minutes
 	$(PY) scripts/replicate.py --plan $(SETTINGS)
 
-replicate: env-notebooks $(if $(strip $(DSPRITES)),data) ## everything: data, training, scores, tables, figures (continues where it was stopped)
+replicate: env-notebooks data ## everything: data, training, scores, tables, figures (continues where it was stopped)
 	$(PY) scripts/replicate.py $(SETTINGS) $(call option,--dsprites-gif,$(DSPRITES_GIF))
 
 figures: env-notebooks ## tables and figures from the committed results, no training
@@ -77,6 +77,9 @@ test: env-test ## all tests, the notebooks included
 
 bench: env ## measure rendering, training and scoring on this machine
 	$(PY) scripts/bench.py
+
+publish: env ## copy the complete runs of a profile from runs/ to results/, to be committed
+	$(PY) scripts/replicate.py --publish $(call option,--profile,$(PROFILE)) $(call option,--seeds,$(SEEDS))
 
 readme: env ## refresh README's tables from the result files
 	$(PY) scripts/readme.py

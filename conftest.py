@@ -45,13 +45,11 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish(session):
-    """Once, before the first notebook: render the data where a fresh clone has none, and let matplotlib build its font cache,
-    which it would announce on a notebook's stderr."""
+    """Once, before the first notebook: render the data where they are not there or stale (about a second), and let matplotlib
+    build its font cache, which it would announce on a notebook's stderr."""
     if session.config.option.collectonly or not any(item.path.suffix == ".ipynb" for item in session.items):
         return
-    if not (ROOT / "data" / "shapes2d.json").exists():
-        print("\ndata/shapes2d.json is not there: rendering the data set first", flush=True)
-        run("-m", "data_prep.shapes2d", "--out", "data")
+    run("-m", "data_prep.shapes2d", "--out", "data")
     run("-c", "import matplotlib.font_manager")
 
 

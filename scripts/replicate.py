@@ -12,42 +12,28 @@ all cores (`make bench`). A killed run is made again; a complete one is not.
 import argparse
 import dataclasses
 import fcntl
-import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts: repeatable products
 
 import torch  # noqa: E402
+from show import Stop, clock, command, jobs_for, notebook_command, show_all, stale_notebooks, stamp_of  # noqa: E402
 
 from dipvae_src import data as packed  # noqa: E402
 from dipvae_src import experiments, results  # noqa: E402
 from dipvae_src.train import device_of, train  # noqa: E402
 
-# Each notebook that reads results, and what it leaves in figures/PROFILE/.
-OUTPUTS = {
-    "00_start_here": (),
-    "01_data": (),
-    "05_table_1": ("table_1.csv", "table_1.md", "claims.csv", "claims.md"),
-    "06_trade_off": ("trade_off.png", "trade_off.pdf", "trade_off.csv", "trade_off.md"),
-    "07_traversals": ("traversals.png", "traversals.pdf", "traversals.gif"),
-    "08_covariance": ("covariance.png", "covariance.pdf", "covariance.csv", "covariance.md"),
-}
-LESSONS = ("02_dip_loss_derivation", "04_sap_score")  # committed executed; only turned into pages here
 NOTEBOOK_SECONDS = 12  # one of the notebooks above, on one core
 RUN_SECONDS = 8  # of a run beside its training steps: start, scores
 NEEDS_DISK = 1 << 30  # bytes: packed data, weights and results of the quick profile
-
-
-class Stop(Exception):
-    """Something that the user can mend; its text says how."""
 
 
 # --- what is to be done ---
@@ -102,27 +88,6 @@ def minutes(seconds: float) -> str:
 
 
 # --- doing it ---
-
-
-def clock(began: float) -> str:
-    seconds = int(time.perf_counter() - began)
-    return f"[{seconds // 60:02d}:{seconds % 60:02d}]"
-
-
-def command(*words, **environment) -> None:
-    """Run a command of this project with this interpreter; Stop with its last line where it fails."""
-    env = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | environment
-    done = subprocess.run([sys.executable, *map(str, words)], cwd=ROOT, env=env, capture_output=True, text=True)
-    if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines() or [f"exit status {done.returncode}"]
-        raise Stop(lines[-1].removeprefix("error: "))
-
-
-def notebook_command(name: str, parameters: dict, out: Path, *, threads: int = 1, source: Path | None = None) -> None:
-    source = source or ROOT / "notebooks" / f"{name}.ipynb"
-    command(
-        "scripts/notebooks.py", source, "--out", out, "--parameters", json.dumps(parameters), OMP_NUM_THREADS=str(threads)
-    )
 
 
 def run_experiment(args, profile: str, settings, seeds: list[int], folder: Path, pages: Path, device: str) -> None:
@@ -194,69 +159,6 @@ def train_all(args, profile: str, plan, pending, folder: Path, pages: Path, devi
             time.sleep(0.2)
     if failures:
         raise Stop(f"{len(failures)} of {len(todo)} experiments failed; the first: {failures[0]}. The complete runs are kept.")
-
-
-# --- notebooks that read results ---
-
-
-def stamp_of(name: str, parameters: dict, sources: list[Path]) -> str:
-    """A hash of all that decides what a notebook shows: its cells, its parameters, the package, the result files."""
-    cells = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())["cells"]
-    digest = hashlib.sha256(json.dumps([[c["cell_type"], c["source"]] for c in cells] + [parameters]).encode())
-    for path in sorted([*(ROOT / "dipvae_src").glob("*.py"), *(ROOT / "data_prep").glob("*.py")]):
-        digest.update(results.without_comments(path.read_text()).encode())
-    for path in sources:
-        digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()
-
-
-def stale_notebooks(jobs: list[tuple[str, dict, list[Path]]], figures: Path, stamps: Path) -> list[tuple[str, dict, str]]:
-    """The notebooks to execute, with their stamps: those whose inputs changed or whose outputs are gone."""
-    stale = []
-    for name, parameters, sources in jobs:
-        stamp = stamp_of(name, parameters, sources)
-        outputs = [figures / o for o in OUTPUTS[name]] + [figures / "notebooks" / f"{name}{end}" for end in (".ipynb", ".html")]
-        kept = stamps / name
-        if not (all(o.exists() for o in outputs) and kept.exists() and kept.read_text() == stamp):
-            stale.append((name, parameters, stamp))
-    return stale
-
-
-def jobs_for(args, profile: str, plan, folder: Path, figures: Path, seeds: int | None) -> list[tuple[str, dict, list[Path]]]:
-    """Each notebook with its parameters and the files that it reads."""
-    paths = [results.path_of(folder, s, seed) for s, seeds_ in plan for seed in seeds_]
-    pictures = [p.with_suffix(".png") for p in paths if p.with_suffix(".png").exists()]
-    common = {"profile": profile, "results_dir": str(folder.resolve()), "figures_dir": str(figures.resolve()), "seeds": seeds or 0}
-    data = str(Path(args.data).resolve())
-    described = [p for p in (Path(args.data) / "shapes2d.json", Path(args.data) / "dsprites.json") if p.exists()]
-    published = [ROOT / "results" / "published.json"]
-    return [
-        ("00_start_here", {"profile": profile}, []),
-        ("01_data", {"data_dir": data, "dsprites_gif": args.dsprites_gif}, described),
-        ("05_table_1", common, paths + published),
-        ("06_trade_off", common, paths + published),
-        ("07_traversals", common, paths + pictures),
-        ("08_covariance", common, paths),
-    ]
-
-
-def show_all(jobs, figures: Path, stamps: Path, began: float) -> None:
-    """Execute the stale notebooks, two at a time at least; write their stamps as they finish."""
-    stamps.mkdir(parents=True, exist_ok=True)
-    pages = figures / "notebooks"
-    with ThreadPoolExecutor(max(2, workers_of(torch.device("cpu")) // 2)) as pool:
-        futures = {pool.submit(notebook_command, n, p, pages / f"{n}.ipynb"): (n, stamp) for n, p, stamp in jobs}
-        for lesson in LESSONS:
-            source, page = ROOT / "notebooks" / f"{lesson}.ipynb", pages / f"{lesson}.html"
-            if source.exists() and (not page.exists() or page.stat().st_mtime < source.stat().st_mtime):
-                words = ("scripts/notebooks.py", source, "--out", page, "--html-only")
-                futures[pool.submit(command, *words)] = (lesson, "")
-        for future in as_completed(futures):
-            name, stamp = futures[future]
-            future.result()
-            if stamp:
-                results.write_whole(stamps / name, stamp.encode())
-            print(f"{clock(began)} {name}: {', '.join(OUTPUTS.get(name, ())) or 'page'} done", flush=True)
 
 
 # --- commands ---
@@ -341,6 +243,23 @@ def figures_only(args) -> None:
     print(f"Done in {minutes(time.perf_counter() - began)}.")
 
 
+def publish(args) -> None:
+    """Copy exactly the runs of a profile, all complete and of one code, from runs/ to results/, to be committed."""
+    profile = args.profile or "quick"
+    plan, source, target = experiments.plan(profile, args.seeds), Path(args.runs) / profile, ROOT / "results" / profile
+    if any(result["code"] != results.code_hash() for result in results.collect(source, plan)):
+        raise Stop(f"the results in {source} were made by other code; run `make replicate` first")
+    for old in [*target.glob("*.json"), *target.glob("*.png")]:
+        old.unlink()
+    for settings, seeds in plan:
+        for seed in seeds:
+            path = results.path_of(source, settings, seed)
+            for file in (path, path.with_suffix(".png")):
+                if file.exists():
+                    results.write_whole(target / file.name, file.read_bytes())
+    print(f"{len(list(target.glob('*.json')))} results copied to {target}; commit them, then run `make figures readme`")
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--profile", help=", ".join(experiments.PROFILES) + "; chosen by the machine unless told")
@@ -352,6 +271,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--figures-dir", default="figures")
     parser.add_argument("--plan", action="store_true", help="say what would run, and stop")
     parser.add_argument("--figures", action="store_true", help="from the committed results, no training")
+    parser.add_argument("--publish", action="store_true", help="copy the complete runs of a profile to results/, to be committed")
     parser.add_argument("--plain", action="store_true", help="train without notebooks")
     args = parser.parse_args(arguments)
     try:
@@ -359,7 +279,7 @@ def main(arguments: list[str] | None = None) -> int:
             if not args.seeds.isdecimal():
                 raise ValueError(f"SEEDS must be a whole number (how many seeds a setting), not {args.seeds!r}")
             args.seeds = int(args.seeds)
-        figures_only(args) if args.figures else replicate(args)
+        publish(args) if args.publish else figures_only(args) if args.figures else replicate(args)
     except (Stop, ValueError, TypeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from small import GRID
 
 from data_prep import packed, shapes2d

@@ -9,10 +9,11 @@ import time
 from pathlib import Path
 
 import nbformat
-import notebooks
 import pytest
 import replicate
+import show
 
+import notebooks
 from dipvae_src import experiments, figures, results
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -191,7 +192,7 @@ def test_a_failing_cell_leaves_no_output_that_could_be_taken_for_whole(notebook,
 
 
 def test_figure_notebooks_run_again_only_for_what_they_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(replicate, "OUTPUTS", {"05_table_1": ("table_1.md",)})
+    monkeypatch.setattr(show, "OUTPUTS", {"05_table_1": ("table_1.md",)})
     source = tmp_path / "result.json"
     source.write_text("{}")
     (tmp_path / "figures" / "notebooks").mkdir(parents=True)
@@ -200,12 +201,12 @@ def test_figure_notebooks_run_again_only_for_what_they_read(tmp_path, monkeypatc
     job = ("05_table_1", {"seeds": 0}, [source])
 
     def stale(job=job):
-        return [name for name, _, _ in replicate.stale_notebooks([job], tmp_path / "figures", tmp_path / "stamps")]
+        return [name for name, _, _ in show.stale_notebooks([job], tmp_path / "figures", tmp_path / "stamps")]
 
     assert stale() == ["05_table_1"]
     for path in written:
         path.write_text("done")
-    (tmp_path / "stamps" / "05_table_1").write_text(replicate.stamp_of(*job))
+    (tmp_path / "stamps" / "05_table_1").write_text(show.stamp_of(*job))
     assert stale() == []
     os.utime(source)
     assert stale() == []

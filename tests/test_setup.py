@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGETS = "help env data plan replicate figures test bench readme lab clean distclean".split()
+TARGETS = "help env data plan replicate figures test bench publish readme lab clean distclean".split()
 
 
 def load(name):

@@ -1,0 +1,52 @@
+"""Do as a new user would: clone the last commit into an empty folder and run README's two commands, with a clock.
+
+    python scripts/fresh_clone.py       # about 25 minutes on two cores; writes results/minutes.json
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMANDS = {
+    "make replicate": "sets up `.venv`, renders the data, trains and scores every run, writes tables and figures",
+    "make test": "all tests, every notebook included (after `make replicate`, so without the set-up)",
+}
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown processor")
+
+
+def main() -> int:
+    out = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "results" / "minutes.json"
+    folder = Path(tempfile.mkdtemp(prefix="fresh-clone-"))
+    environment = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")} | {"PIP_NO_CACHE_DIR": "1"}
+    try:
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder / "clone")], check=True)
+        commands = {}
+        for command, what in COMMANDS.items():
+            print(f"\n$ {command}", flush=True)
+            began = time.perf_counter()
+            subprocess.run(command.split(), cwd=folder / "clone", env=environment, check=True)
+            commands[command] = {"minutes": round((time.perf_counter() - began) / 60, 1), "what": what}
+            print(f"{command}: {commands[command]['minutes']} minutes", flush=True)
+        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+        facts = {"commands": commands, "cores": os.cpu_count(), "processor": processor(), "commit": commit}
+        out.write_text(json.dumps(facts, indent=1) + "\n")
+    except subprocess.CalledProcessError as error:
+        print(f"error: `{' '.join(error.cmd)}` failed in a fresh clone, exit status {error.returncode}", file=sys.stderr)
+        return 1
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""Fill README's tables, verdicts, minutes and speeds from result files, so that no number in it is typed.
+
+    python scripts/readme.py            # what `make readme` calls
+    python scripts/readme.py --check    # exit status 1 where README is stale (a test does this)
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+from dipvae_src import experiments, figures
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+BLOCK = re.compile(r"(<!-- begin (\w+): [^>]*-->\n).*?(<!-- end \2 -->)", re.DOTALL)
+
+
+def headline() -> str:
+    """The largest profile whose results are committed."""
+    return next(p for p in ("paper", "quick") if any((ROOT / "results" / p).glob("*.json")))
+
+
+def shown() -> figures.Shown:
+    return figures.load(headline(), str(ROOT / "results" / headline()))
+
+
+def table_1() -> str:
+    from dipvae_src import published
+
+    text = f"**Table 1, 2D Shapes** ({shown().standing})\n\n{figures.markdown(figures.table_1(shown()))}"
+    unverified = not all(row["verified"] for row in published.table_1().values())
+    return text + (f"\n\n{published.STANDING}." if unverified else "")
+
+
+def picture() -> str:
+    path = f"figures/{headline()}/trade_off.png"
+    return (
+        f"![SAP and Z-diff against the reconstruction error, one curve each for beta-VAE, DIP-VAE-I and DIP-VAE-II, "
+        f"{headline()} profile]({path})"
+    )
+
+
+def verdicts() -> str:
+    from dipvae_src import claims
+
+    return f"At the {headline()} profile, on {len(shown().results)} runs:\n\n{figures.markdown(claims.verdicts(shown()))}"
+
+
+def minutes() -> str:
+    facts = json.loads((ROOT / "results" / "minutes.json").read_text())
+    rows = [
+        f"| `{name}` | {command['minutes']:.0f} | {command['what']} |" for name, command in facts["commands"].items()
+    ]
+    machine = f"Measured from an empty clone with no environment: {facts['cores']} cores, {facts['processor']}, no GPU."
+    return "\n".join(["| command | minutes | what it does |", "| --- | --- | --- |", *rows, "", machine])
+
+
+def profiles() -> str:
+    lines = ["| profile | settings | runs | steps a run | network | what for |", "| --- | --- | --- | --- | --- | --- |"]
+    for name, chosen in experiments.PROFILES.items():
+        plan = experiments.plan(name)
+        first, runs = plan[0][0], sum(len(seeds) for _, seeds in plan)
+        lines.append(f"| `{name}` | {len(plan)} | {runs} | {first.steps:,} | FC {first.width} | {chosen.purpose} |")
+    return "\n".join(lines)
+
+
+BLOCKS = {"table_1": table_1, "picture": picture, "verdicts": verdicts, "minutes": minutes, "profiles": profiles}
+
+
+def filled(text: str) -> str:
+    """README with every block made anew; ValueError where a block of this file is missing from it or unknown to it."""
+    found = [match.group(2) for match in BLOCK.finditer(text)]
+    if sorted(found) != sorted(BLOCKS):
+        raise ValueError(f"README.md has the blocks {', '.join(found)}; scripts/readme.py makes {', '.join(BLOCKS)}")
+    return BLOCK.sub(lambda match: f"{match.group(1)}{BLOCKS[match.group(2)]()}\n{match.group(3)}", text)
+
+
+if __name__ == "__main__":
+    before = README.read_text("utf-8")
+    after = filled(before)
+    if "--check" in sys.argv:
+        sys.exit(0 if after == before else "error: README.md is stale; run `make readme`")
+    README.write_text(after, "utf-8")
+    print("README.md is up to date" if after == before else "README.md rewritten")
