@@ -17,6 +17,7 @@ from dipvae_src import experiments, published, results
 
 COLOURS = {"beta-vae": "#c44e52", "dip-vae-i": "#4c72b0", "dip-vae-ii": "#2e8b57"}
 NAMES = {"beta-vae": "beta-VAE", "dip-vae-i": "DIP-VAE-I", "dip-vae-ii": "DIP-VAE-II"}
+COLLAPSED_BELOW = 0.1  # nats of KL in all: such a model ignores its latents
 METRICS = {"zdiff": "Z-diff (%)", "sap": "SAP", "reconstruction_error": "rec. error"}  # error: per pixel
 
 
@@ -78,7 +79,7 @@ def per_run(shown: Shown) -> pd.DataFrame:
                 "label": settings.label, "objective": settings.objective, "seed": result["seed"],
                 "weight": settings.beta if settings.objective == "beta-vae" else settings.lambda_od,
                 "zdiff": metrics["zdiff"]["accuracy"], "sap": metrics["sap"]["score"],
-                "reconstruction_error": metrics["reconstruction_error"], "off_diagonal": off_diagonal(result),
+                "reconstruction_error": metrics["reconstruction_error"], "off_diagonal": off_diagonal(result), "kl": metrics["kl"],
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
@@ -117,6 +118,16 @@ def table_1(shown: Shown) -> pd.DataFrame:
             row[f"{name}, paper"] = f"{reference[metric]}{'' if reference['verified'] else published.DAGGER}"
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def table_1_notes(shown: Shown) -> str:
+    """What a reader of Table 1 must know: the standing of published values, and rows whose models learnt nothing."""
+    notes = [] if all(row["verified"] for row in published.table_1().values()) else [published.STANDING + "."]
+    runs = per_run(shown)
+    for label, group in runs[runs["kl"] < COLLAPSED_BELOW].groupby("label", sort=False):
+        of = (runs["label"] == label).sum()
+        notes.append(f"{label}: {len(group)} of {of} runs ignore their latents (KL below {COLLAPSED_BELOW} nats).")
+    return " ".join(notes)
 
 
 def markdown(frame: pd.DataFrame) -> str:

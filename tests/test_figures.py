@@ -17,12 +17,12 @@ def fake_results(folder, seeds=3, values=None) -> None:
     """Results of the smoke profile with made-up scores: `values[label] = (zdiff, sap, error, off-diagonal)`, + seed / 100."""
     for settings, all_seeds in experiments.plan("smoke", seeds):
         for seed in all_seeds:
-            zdiff, sap, error, off = ((values or {}).get(settings.label) or (50.0, 0.2, 0.01, 0.1))
+            zdiff, sap, error, off, *kl = ((values or {}).get(settings.label) or (50.0, 0.2, 0.01, 0.1))
             covariance = np.full((3, 3), -off - seed / 100)
             np.fill_diagonal(covariance, 1.0)
-            metrics = {name: 0.0 for name in results.METRICS} | {
+            metrics = {name: 5.0 for name in results.METRICS} | {
                 "zdiff": {"accuracy": zdiff + seed / 100}, "sap": {"score": sap + seed / 100}, "reconstruction_error": error + seed / 1e5,
-                "covariance_of_means": covariance.tolist(),
+                "covariance_of_means": covariance.tolist(), "kl": kl[0] if kl else 5.0,
             }  # fmt: skip
             result = {
                 "format": results.FORMAT, "profile": "smoke", "settings": dataclasses.asdict(settings), "seed": seed,
@@ -115,6 +115,13 @@ def test_verdicts_of_a_world_where_it_is_wrong(tmp_path):
 def test_equal_scores_and_single_seeds_decide_nothing(tmp_path):
     assert verdicts(tmp_path / "equal")[1] == "undecided"
     assert verdicts(tmp_path / "one", seeds=1) == ["undecided"] * 4
+
+
+def test_a_model_that_ignores_its_latents_decides_nothing_and_is_named(tmp_path):
+    found = verdicts(tmp_path, b60=(20, 0.0, 0.04, 0.0, 0.02))
+    assert found[1:3] == ["undecided (a model ignores its latents)"] * 2
+    notes = figures.table_1_notes(figures.load("smoke", str(tmp_path), "", 3))
+    assert "beta-VAE (beta 60): 3 of 3 runs ignore their latents" in notes and "† published value recalled" in notes
 
 
 def test_interval_of_difference_against_scipy():
