@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts: repeatable products
 
 import torch  # noqa: E402
-from show import Stop, clock, command, jobs_for, notebook_command, show_all, stale_notebooks, stamp_of  # noqa: E402
+from show import Stop, clock, command, from_notebooks, jobs_for, notebook_command, show_all, stale_notebooks, stamp_of  # noqa: E402
 
 from dipvae_src import data as packed  # noqa: E402
 from dipvae_src import experiments, results  # noqa: E402
@@ -100,7 +100,7 @@ def run_experiment(args, profile: str, settings, seeds: list[int], folder: Path,
         return
     parameters = {
         "profile": profile, "objective": settings.objective, "weight": weight, "seeds": seeds, "device": device,
-        "data_dir": str(Path(args.data).resolve()), "results_dir": str(folder.resolve()),
+        "data_dir": from_notebooks(args.data), "results_dir": from_notebooks(folder),
     }  # fmt: skip
     notebook_command("03_train", parameters, pages / f"03_train_{settings.name}.ipynb", threads=threads)
 

@@ -54,6 +54,11 @@ def notebook_command(name: str, parameters: dict, out: Path, *, threads: int = 1
     )
 
 
+def from_notebooks(path: str | Path) -> str:
+    """A path as notebooks, which run in their own folder, have to write it; relative, so that no page names a machine's folders."""
+    return os.path.relpath(path, ROOT / "notebooks")
+
+
 def stamp_of(name: str, parameters: dict, sources: list[Path]) -> str:
     """A hash of all that decides what a notebook shows: its cells, its parameters, the package, the result files."""
     cells = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())["cells"]
@@ -81,9 +86,10 @@ def jobs_for(args, profile: str, plan, folder: Path, figures: Path, seeds: int |
     """Each notebook with its parameters and the files that it reads."""
     paths = [results.path_of(folder, s, seed) for s, seeds_ in plan for seed in seeds_]
     pictures = [p.with_suffix(".png") for p in paths if p.with_suffix(".png").exists()]
-    common = {"profile": profile, "results_dir": str(folder.resolve()), "figures_dir": str(figures.resolve()), "seeds": seeds or 0}
-    data = str(Path(args.data).resolve())
-    gif = str(Path(args.dsprites_gif).resolve()) if args.dsprites_gif else ""  # notebooks run in their own folder
+    common = {
+        "profile": profile, "results_dir": from_notebooks(folder), "figures_dir": from_notebooks(figures), "seeds": seeds or 0,
+    }  # fmt: skip
+    data, gif = from_notebooks(args.data), from_notebooks(args.dsprites_gif) if args.dsprites_gif else ""
     described = [p for p in (Path(args.data) / "shapes2d.json", Path(args.data) / "dsprites.json") if p.exists()]
     published = [ROOT / "results" / "published.json"]
     return [

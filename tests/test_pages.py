@@ -1,0 +1,66 @@
+"""What a reader opens: notebooks in good order, README up to date, figures that are all there."""
+
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import readme
+import show
+from latex2mathml.converter import convert
+from notebooks import MATH
+
+from dipvae_src import experiments, results
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+ABSOLUTE = re.compile(r"(^|[\s\"'=(])/(home|root|tmp|mnt|Users|srv)/")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebook_is_in_good_order(path):
+    document = nbformat.read(path, as_version=4)
+    code = [cell for cell in document.cells if cell.cell_type == "code"]
+    assert document.cells[0].source.startswith("# ")
+    assert sum("parameters" in cell.metadata.get("tags", []) for cell in document.cells) <= 1
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1)), "not executed top to bottom"
+    for cell in code:
+        assert len(cell.source.splitlines()) <= 25 and "!pip" not in cell.source
+        assert not [o for o in cell.outputs if o.get("name") == "stderr" or o.output_type == "error"]
+    assert not ABSOLUTE.search(path.read_text()), "a path of somebody's machine"
+    assert path.stat().st_size < 1_500_000 and not document.metadata.get("papermill")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_formulas_turn_to_mathml(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        for match in MATH.finditer(cell.source) if cell.cell_type == "markdown" else ():
+            if not match.group(1):
+                assert convert((match.group(2) or match.group(3)).strip()).startswith("<math")
+
+
+def test_every_notebook_is_run_or_is_a_lesson():
+    assert {path.stem for path in NOTEBOOKS} == set(show.OUTPUTS) | set(show.LESSONS) | {"03_train"}
+
+
+def test_readme_is_what_the_result_files_say():
+    text = readme.README.read_text("utf-8")
+    assert readme.filled(text) == text, "README.md is stale; run `make readme`"
+
+
+def test_readme_links_lead_somewhere():
+    links = re.findall(r"\]\(([^)#]+)\)", readme.README.read_text("utf-8"))
+    assert [link for link in links if not link.startswith("http") and not (ROOT / link).exists()] == []
+
+
+@pytest.mark.parametrize("profile", [p for p in experiments.PROFILES if any((ROOT / "results" / p).glob("*.json"))])
+def test_committed_results_are_whole_and_their_figures_are_there(profile):
+    folder = ROOT / "results" / profile
+    found = results.collect(folder, experiments.plan(profile))
+    assert {r["code"] for r in found} == {results.code_hash()}, "made by other code: run `make replicate publish figures readme`"
+    assert len(list(folder.glob("*.json"))) == len(found), "results that belong to no planned run"
+    missing = [o for outputs in show.OUTPUTS.values() for o in outputs if not (ROOT / "figures" / profile / o).exists()]
+    assert missing == []
+    table = (ROOT / "figures" / profile / "table_1.md").read_text()
+    assert found[0]["code"][:7] in table and json.dumps(found[0]["settings"]["width"]) in table
