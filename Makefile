@@ -22,6 +22,16 @@ SETTINGS = $(call option,--profile,$(PROFILE)) $(call option,--seeds,$(SEEDS)) $
 ifneq ($(filter-out none,$(VENV)),)
 $(error VENV=$(VENV): only VENV=none is known (use the interpreter at hand, install nothing))
 endif
+# Refused before anything is installed or rendered.
+ifneq ($(filter-out smoke quick paper,$(PROFILE)),)
+$(error unknown profile "$(PROFILE)": the profiles are smoke, quick, paper)
+endif
+ifneq ($(filter-out cpu cuda,$(DEVICE)),)
+$(error unknown device "$(DEVICE)": use cpu or cuda)
+endif
+ifneq ($(filter-out $(shell seq 1 100),$(SEEDS)),)
+$(error SEEDS must be a whole number from 1 to 100 (how many seeds a setting), not "$(SEEDS)")
+endif
 BOOTSTRAP = $(call quote,$(PYTHON)) scripts/bootstrap.py --make-version $(MAKE_VERSION)
 ifeq ($(VENV),none)
 PY = $(call quote,$(PYTHON))
@@ -78,10 +88,10 @@ test: env-test ## all tests, the notebooks included
 bench: env ## measure rendering, training and scoring on this machine
 	$(PY) scripts/bench.py
 
-publish: env ## copy the complete runs of a profile from runs/ to results/, to be committed
-	$(PY) scripts/replicate.py --publish $(call option,--profile,$(PROFILE)) $(call option,--seeds,$(SEEDS))
+publish: env-notebooks ## copy the complete runs of a profile from runs/ to results/, to be committed
+	$(PY) scripts/replicate.py --publish $(call option,--profile,$(PROFILE))
 
-readme: env ## refresh README's tables from the result files
+readme: env-notebooks ## refresh README's tables from the result files
 	$(PY) scripts/readme.py
 
 lab: env-lab ## JupyterLab on the notebooks
@@ -90,7 +100,7 @@ lab: env-lab ## JupyterLab on the notebooks
 clean: ## remove caches and half-written files; keeps data, runs, results, figures and .venv
 	find . \( -name .git -o -name .venv \) -prune -o \
 	    \( -name __pycache__ -o -name .pytest_cache -o -name .ipynb_checkpoints -o -name '*.egg-info' \) -prune -exec rm -rf {} + \
-	    -o -type f -name '*.part' -exec rm -f {} +
+	    -o -type f \( -name '*.part' -o -name '*.part.ipynb' -o -name '*.failed.ipynb' -o -name '*.progress' \) -exec rm -f {} +
 
 distclean: clean ## clean, and remove .venv too; data, runs, results and figures stay
 	rm -rf .venv

@@ -49,7 +49,7 @@ def verdict(is_trained: bool, *answers: bool | None) -> str:
 
 
 def verdicts(shown: figures.Shown) -> pd.DataFrame:
-    """Claim, rule, figures obtained, verdict; one row a claim (numbers as in the paper's list of claims in README)."""
+    """Claim, rule, figures obtained, verdict; one row a claim."""
     runs = figures.per_run(shown)
     vae, _, beta_60, dip_i, dip_ii_5, dip_ii_500 = (
         runs[runs["label"] == settings.label].reset_index(drop=True) for settings in experiments.table_1()

@@ -49,6 +49,12 @@ class Packed:
         return order[held_out:].to(self.bits.device), order[:held_out].to(self.bits.device)
 
 
+def described(data_dir: str | Path, name: str = "shapes2d") -> Path | None:
+    """The description of the packed file that `load` would use, the official one first; None where there is none."""
+    paths = (Path(data_dir) / f"{stem}.json" for stem in SOURCES[name])
+    return next((path for path in paths if path.exists()), None)
+
+
 def load(name: str = "shapes2d", data_dir: str | Path = "data", device: str | torch.device = "cpu") -> Packed:
     """The packed data set `name`, checked against its checksum.
 
@@ -56,25 +62,30 @@ def load(name: str = "shapes2d", data_dir: str | Path = "data", device: str | to
     """
     if name not in SOURCES:
         raise ValueError(f"unknown data set {name!r}; known: {', '.join(SOURCES)}")
-    described = [path for stem in SOURCES[name] if (path := Path(data_dir) / f"{stem}.json").exists()]
-    if not described:
+    sidecar = described(data_dir, name)
+    if not sidecar:
         raise FileNotFoundError(f"no packed {name} in {data_dir}; run `make data` first")
-    path, facts = described[0].with_suffix(".bits"), json.loads(described[0].read_text())
-    count, pixels = facts["images"], facts["height"] * facts["width"]
+    path, mend = sidecar.with_suffix(".bits"), "delete both and run `make data` (with DSPRITES=path for the official file)"
+    try:
+        facts = json.loads(sidecar.read_text())
+        count, pixels, source = facts["images"], facts["height"] * facts["width"], facts["source"]
+        sizes = {factor["name"]: len(factor["values"]) for factor in facts["factors"]}
+        wanted = facts["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{sidecar}, which describes {path.name}, is damaged ({error!r}); {mend}") from error
     if not path.exists():
-        raise FileNotFoundError(f"{path} is missing though {described[0]} describes it; run `make data` again")
+        raise FileNotFoundError(f"{path} is missing though {sidecar.name} describes it; {mend}")
     if path.stat().st_size != count * pixels // 8:
-        raise ValueError(f"{path} has {path.stat().st_size:,} bytes, not {count * pixels // 8:,}; delete it, run `make data`")
+        raise ValueError(f"{path} has {path.stat().st_size:,} bytes, not {count * pixels // 8:,}; {mend}")
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != facts["sha256"]:
-        raise ValueError(f"{path} is altered: its SHA-256 is not the one in {described[0]}; delete it, run `make data`")
+    if digest != wanted:
+        raise ValueError(f"{path} is altered: its SHA-256 is not the one in {sidecar.name}; {mend}")
     # Copy-on-write: processes of a sweep share the pages, and torch asks for writable memory.
     bits = torch.from_numpy(np.memmap(path, np.uint8, mode="c", shape=(count, pixels // 8)))
     table = (torch.arange(256)[:, None] >> torch.arange(7, -1, -1)) & 1
-    names = tuple(factor["name"] for factor in facts["factors"])
     return Packed(
-        name=facts["name"], source=facts["source"], sha256=digest, factor_names=names,
-        factor_sizes=tuple(len(factor["values"]) for factor in facts["factors"]), discrete=tuple(n == "shape" for n in names),
+        name=facts["name"], source=source, sha256=digest, factor_names=tuple(sizes), factor_sizes=tuple(sizes.values()),
+        discrete=tuple(factor == "shape" for factor in sizes),
         bits=bits.to(device), table=table.float().to(device),
     )  # fmt: skip

@@ -4,17 +4,17 @@ import dataclasses
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from dipvae_src import losses, models
 from dipvae_src.data import Packed
 from dipvae_src.experiments import Settings
-from dipvae_src.sap import sap_score
+from dipvae_src.sap import INACTIVE_BELOW, sap_score
+from dipvae_src.train import stream
 from dipvae_src.zdiff import z_diff_score
 
 ENCODE_BATCH = 1_000
-INACTIVE_BELOW = 0.01  # variance of mu under which a latent counts as switched off (open in the paper; see sap.py)
 TRAVERSAL_STEPS = 11  # columns of the traversal sheet
 TRAVERSAL_RANGE = 2.5  # z from -2.5 to 2.5 in units of the prior's standard deviation
 
@@ -23,7 +23,7 @@ TRAVERSAL_RANGE = 2.5  # z from -2.5 to 2.5 in units of the prior's standard dev
 def measure(model: models.VAE, data: Packed, indices: Int64[Tensor, " images"]) -> dict:
     """Encode images once and decode their means.
 
-    Returns mu and log_var (N, D) float64 arrays, kl_per_latent (D,) in nats and the reconstruction error: the mean over
+    Returns mu and log_var, (N, D) float64 tensors on the CPU, kl_per_latent (D,) in nats and the reconstruction error: the mean over
     images and pixels of (x - p(x = 1 | z = mu(x)))^2. The paper's definition of that error is open; this is our reading.
     """
     mus, log_vars, squared = [], [], 0.0
@@ -49,10 +49,8 @@ def rounded(value, digits: int = 6):
 def scores(measured: dict, data: Packed, indices: Int64[Tensor, " images"], settings: Settings, seed: int) -> dict:
     """The metrics of one run as plain JSON values, each with its sample size; `seed` draws the Z-diff pairs."""
     mu, log_var, factors = measured["mu"], measured["log_var"], data.factors(indices)
-    sap = sap_score(mu.numpy(), factors, data.discrete, inactive_below=INACTIVE_BELOW)
-    zdiff = z_diff_score(
-        mu.numpy(), factors, train=settings.zdiff_train, test=settings.zdiff_test, seed=seed
-    )
+    sap = sap_score(mu.numpy(), factors, data.discrete)
+    zdiff = z_diff_score(mu.numpy(), factors, train=settings.zdiff_train, test=settings.zdiff_test, seed=seed)
     return {
         "images": len(indices),
         "reconstruction_error": rounded(measured["reconstruction_error"]),
@@ -69,16 +67,20 @@ def scores(measured: dict, data: Packed, indices: Int64[Tensor, " images"], sett
     }  # fmt: skip
 
 
+def evaluate(model: models.VAE, data: Packed, settings: Settings, seed: int) -> dict:
+    """The metrics of a trained model: `settings.test_images` held-out images, the Z-diff pairs drawn from the run's own stream."""
+    test = data.split()[1][: settings.test_images]
+    return scores(measure(model, data, test), data, test, settings, stream(seed, "scores") % 2**31)
+
+
 @torch.no_grad()
-def traversal_sheet(
-    model: models.VAE, data: Packed, test: Int64[Tensor, " images"], kl_per_latent: list[float]
-) -> np.ndarray:
+def traversal_sheet(model: models.VAE, data: Packed, kl_per_latent: list[float]) -> UInt8[np.ndarray, "height width"]:
     """One picture of what a model learned, ((2 + D) * 64, 11 * 64) uint8.
 
     Row 0: the first 11 test images; row 1: their reconstructions at z = mu(x); then one row per latent, the most used (largest
     KL) first: the first test image with that latent alone moved from -2.5 to 2.5.
     """
-    images = data.images(test[:TRAVERSAL_STEPS])
+    images = data.images(data.split()[1][:TRAVERSAL_STEPS])
     mu, _ = model.encode(images)
     rows = [images, model.decode(mu).sigmoid()]
     values = torch.linspace(-TRAVERSAL_RANGE, TRAVERSAL_RANGE, TRAVERSAL_STEPS, device=mu.device)

@@ -123,7 +123,6 @@ class Profile:
     lambda_ods_ii: tuple = ()
     table_seeds: int = 1  # seeds of each row of Table 1
     curve_seeds: int = 1  # seeds of each further point of Figure 1
-    threads: int | None = 1  # CPU threads of a run; runs share the cores (fixed, so that results do not depend on them)
 
     def left_out(self) -> str:
         """What separates this profile from the paper's setting, for titles; empty for the full one."""
@@ -131,6 +130,7 @@ class Profile:
         words = {
             "width": "width {0} for {1}", "steps": "{0:,} steps for {1:,}", "batch_size": "batch {0} for {1}",
             "learning_rate": "learning rate {0:g} for {1:g}", "test_images": "{0:,} test images for {1:,}",
+            "zdiff_train": "{0:,} Z-diff vectors for {1:,}",
         }  # fmt: skip
         return ", ".join(words[k].format(v, full[k]) for k, v in self.common.items() if k in words and v != full[k])
 
@@ -151,7 +151,7 @@ PROFILES = {
         betas=(1, 4, 8, 16, 25, 32, 60, 64, 100, 128, 200, 256),
         lambda_ods_i=(1, 2, 5, 10, 20, 50, 80, 100, 500),
         lambda_ods_ii=(1, 2, 5, 10, 20, 50, 80, 100, 500),
-        table_seeds=10, curve_seeds=3, threads=None,
+        table_seeds=10, curve_seeds=3,
     ),
 }  # fmt: skip
 

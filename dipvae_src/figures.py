@@ -34,9 +34,18 @@ class Shown:
         """What a title must say: profile, what it leaves out, the data's source, code that differs."""
         left_out = experiments.profile(self.profile).left_out()
         first = self.results[0]
-        parts = [f"{self.profile} profile" + (f": {left_out}" if left_out else ""), f"{first['data']['source']} 2D Shapes"]
-        if first["code"] != results.code_hash():
-            parts.append(f"made by code {first['code'][:7]}, not the present {results.code_hash()[:7]}")
+        full = experiments.plan("paper")
+        for ours, of, what in (
+            (len({str(r["settings"]) for r in self.results}), len(full), "settings"),
+            (len(self.results), sum(len(seeds) for _, seeds in full), "runs"),
+        ):
+            left_out += f", {ours} {what} for {of}" if ours != of else ""
+        parts = [f"{self.profile} profile" + (f": {left_out.removeprefix(', ')}" if left_out else ""), f"{first['data']['source']} 2D Shapes"]
+        devices = sorted({r["device"].split(":")[0] for r in self.results})
+        if len(devices) > 1:
+            parts.append(f"runs on {' and '.join(devices)}")
+        if first["code"] != results.LOADED:
+            parts.append(f"made by code {first['code'][:7]}, not the present {results.LOADED[:7]}")
         return "; ".join(parts)
 
     def source(self, notebook: str) -> str:

@@ -6,7 +6,7 @@ Gaussian ones). Both follow Higgins et al. 2017, as the paper does. Images are f
     network  encoder                                             decoder
     fc       FC width - FC width, ReLU                           FC width - FC width - FC width, tanh   (2D Shapes, width 1200)
     conv     4 x conv 4x4 stride 2 (32, 32, 64, 64) - FC 256,    FC 256 - FC - 4 x transposed conv 4x4 stride 2,
-             ReLU                                                ReLU                                   (CelebA, 3D Chairs)
+             ReLU                                                ReLU                                   (CelebA)
 """
 
 import torch
@@ -98,5 +98,5 @@ def build(network: str, latents: int, width: int, channels: int, seed: int) -> V
     if network not in NETWORKS:
         raise ValueError(f"unknown network {network!r}; the networks are {', '.join(NETWORKS)}")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # the CPU's alone; torch.manual_seed would reseed a GPU's, too
         return NETWORKS[network](latents, width, channels)

@@ -15,18 +15,18 @@ DAGGER = "†"
 STANDING = f"{DAGGER} published value recalled, not checked against the paper's PDF"
 
 
-def table_1(path: Path = PATH) -> dict[tuple[str, float], dict]:
+def table_1() -> dict[tuple[str, float], dict]:
     """Rows of Table 1 by (objective, weight): its three metrics and `verified`. ValueError for a damaged file."""
-    rows = json.loads(path.read_text("utf-8"))["table_1"]
+    rows = json.loads(PATH.read_text("utf-8"))["table_1"]
     for row in rows:
         if not all(isinstance(row.get(m), (int, float)) for m in METRICS) or not isinstance(row.get("verified"), bool):
-            raise ValueError(f"{path}: the row {row} lacks a number or its standing")
+            raise ValueError(f"{PATH}: the row {row} lacks a number or its standing")
     return {(row["objective"], row["weight"]): row for row in rows}
 
 
-def confirm(path: Path = PATH, ask=input) -> int:
+def confirm(ask=input) -> int:
     """Ask for the three numbers of each unverified row; an empty answer keeps a row unverified. The rows now verified."""
-    document = json.loads(path.read_text("utf-8"))
+    document = json.loads(PATH.read_text("utf-8"))
     for row in document["table_1"]:
         if row["verified"]:
             continue
@@ -41,7 +41,7 @@ def confirm(path: Path = PATH, ask=input) -> int:
         if len(values) != len(METRICS):
             raise ValueError(f"three numbers are wanted, like {shown!r}, not {' '.join(answer)!r}; nothing was changed")
         row |= dict(zip(METRICS, values)) | {"verified": True}
-    write_whole(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+    write_whole(PATH, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
     return sum(row["verified"] for row in document["table_1"])
 
 

@@ -13,7 +13,7 @@ import os
 import tokenize
 from pathlib import Path
 
-from dipvae_src.experiments import Settings, check
+from dipvae_src.experiments import Settings, check, keeps_pictures
 
 # The files that decide the numbers of a run. Their comments and docstrings do not count, the rest does.
 CODE = ("losses.py", "models.py", "sap.py", "zdiff.py", "data.py", "train.py", "evaluate.py")
@@ -22,7 +22,11 @@ FIELDS = {
     "format": int, "profile": str, "settings": dict, "seed": int, "code": str, "data": dict, "versions": dict,
     "device": str, "threads": int, "minutes": float, "losses": list, "metrics": dict, "picture": (dict, type(None)),
 }  # fmt: skip
-METRICS = ("reconstruction_error", "kl", "kl_per_latent", "covariance_of_means", "mean_variance", "sap", "zdiff")
+METRICS = {
+    "images": int, "reconstruction_error": float, "kl": float, "kl_per_latent": list, "covariance_of_means": list,
+    "mean_variance": list, "sap": dict, "zdiff": dict,
+}  # fmt: skip
+PARTS = (("sap", "score"), ("sap", "matrix"), ("sap", "images"), ("zdiff", "accuracy"), ("zdiff", "test"), ("zdiff", "seed"))
 
 
 class BadResult(ValueError):
@@ -46,6 +50,15 @@ def code_hash(folder: Path = Path(__file__).parent) -> str:
     """A short SHA-256 of the files that decide the numbers; a comment, a docstring or a touch does not change it."""
     text = "\0".join(name + "\0" + without_comments((folder / name).read_text("utf-8")) for name in CODE)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+LOADED = code_hash()  # of the code that this process runs, whatever is edited later
+
+
+def check_unedited() -> None:
+    """RuntimeError where the code on disk is no longer the code that this process loaded: its results would be misnamed."""
+    if code_hash() != LOADED:
+        raise RuntimeError("the code was edited since this process started; start it (or the notebook's kernel) again")
 
 
 # --- files ---
@@ -89,13 +102,19 @@ def validate(result: dict, path: Path) -> None:
             raise BadResult(f"{path} is not a whole result: `{name}` is missing or of the wrong type")
     if result["format"] != FORMAT:
         raise BadResult(f"{path} has format {result['format']}, this code reads {FORMAT}; run it again")
-    missing = [name for name in METRICS if name not in result["metrics"]]
+    missing = [name for name, kind in METRICS.items() if not isinstance(result["metrics"].get(name), kind)]
+    missing += [f"{part}'s {name}" for part, name in PARTS if name not in (result["metrics"].get(part) or {})]
     if missing:
         raise BadResult(f"{path} is not a whole result: its metrics lack {', '.join(missing)}")
+    if not isinstance(result["data"].get("sha256"), str) or not isinstance(result["data"].get("source"), str):
+        raise BadResult(f"{path} is not a whole result: it does not say which data it used")
     try:
         settings = check(Settings(**result["settings"]))
     except (TypeError, ValueError) as error:
         raise BadResult(f"{path} has settings that this code does not know: {error}") from error
+    picture = result["picture"]
+    if keeps_pictures(settings, result["seed"]) and not (picture and {"file", "sha256"} <= set(picture)):
+        raise BadResult(f"{path} is not a whole result: a row of Table 1, seed 0, comes with a picture")
     if path.name != path_of("", settings, result["seed"]).name:
         raise BadResult(f"{path} holds the run {path_of('', settings, result['seed']).stem}; it was renamed or altered")
 
@@ -125,7 +144,7 @@ def why_not(path: Path, settings: Settings, seed: int, data_sha256: str) -> str 
         return str(error)
     if result["settings"] != dataclasses.asdict(settings) or result["seed"] != seed:
         return "other settings"
-    if result["code"] != code_hash():
+    if result["code"] != LOADED:
         return "other code"
     if result["data"].get("sha256") != data_sha256:
         return "other data"
@@ -133,7 +152,7 @@ def why_not(path: Path, settings: Settings, seed: int, data_sha256: str) -> str 
 
 
 def set_aside(path: Path) -> Path | None:
-    """Move a result that no longer counts (and its picture) into `old/`, so that nothing is lost; its new place."""
+    """Move a result that no longer counts (and its picture, not its weights) into `old/`; its new place."""
     if not path.exists():
         return None
     kept = path.parent / "old" / f"{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}_{path.name}"

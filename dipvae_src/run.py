@@ -4,10 +4,10 @@
 """
 
 import argparse
+import contextlib
 import dataclasses
 import hashlib
 import io
-import json
 import os
 import platform
 import sys
@@ -20,8 +20,8 @@ import torch
 from PIL import Image
 
 from dipvae_src import data as packed
-from dipvae_src import evaluate, experiments, results
-from dipvae_src.train import TrainingDiverged, device_of, stream, train
+from dipvae_src import evaluate, experiments, lifeline, results
+from dipvae_src.train import device_of, train
 
 
 def experiment(profile: str, objective: str, weight: float, lambda_3: float | None = None) -> experiments.Settings:
@@ -75,14 +75,16 @@ def run(
 ) -> dict:
     """The result of one run: read from `out` if it is there and counts, otherwise trained, scored and written there.
 
-    Raises what the checks of settings, device and data raise, before any work; TrainingDiverged; OSError on a full disk.
+    Raises what the checks of settings, device and data raise, before any work; TrainingDiverged; OSError on a full disk;
+    RuntimeError where the code was edited since it was loaded.
     """
     experiments.check(settings)
     if type(seed) is not int or seed < 0:
         raise ValueError(f"seed must be a whole number, 0 or more, not {seed!r}")
     where = device_of(device)
-    threads = experiments.profile(profile).threads or torch.get_num_threads()
-    torch.set_num_threads(threads)
+    results.check_unedited()
+    if where.type == "cpu":
+        torch.set_num_threads(1)  # a sweep runs one process a core; so results do not depend on how many there are
     data = packed.load(settings.data, data_dir, where)
 
     path = results.path_of(out, settings, seed)
@@ -101,16 +103,16 @@ def run(
         nonlocal told
         if time.perf_counter() - told > 2 or step == steps:
             told = time.perf_counter()
-            progress_file.write_text(json.dumps({"step": step, "steps": steps}))
+            with contextlib.suppress(OSError):  # only for show
+                progress_file.write_text(str(step))
 
     try:
         model, history = train(settings, seed, data, progress)
-        test = data.split()[1][: settings.test_images]
-        measured = evaluate.measure(model, data, test)
-        metrics = evaluate.scores(measured, data, test, settings, stream(seed, "scores") % 2**31)
+        metrics = evaluate.evaluate(model, data, settings, seed)
+        results.check_unedited()
         picture = None
         if experiments.keeps_pictures(settings, seed):
-            sheet = png(evaluate.traversal_sheet(model, data, test, measured["kl_per_latent"]))
+            sheet = png(evaluate.traversal_sheet(model, data, metrics["kl_per_latent"]))
             picture = {"file": path.with_suffix(".png").name, "sha256": hashlib.sha256(sheet).hexdigest()}
             results.write_whole(path.with_suffix(".png"), sheet)
             save_weights(path.parent / "weights" / f"{path.stem}.npz", model)
@@ -120,12 +122,12 @@ def run(
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else processor()
     result = {
         "format": results.FORMAT, "profile": profile, "settings": dataclasses.asdict(settings), "seed": seed,
-        "code": results.code_hash(), "data": {"name": data.name, "source": data.source, "sha256": data.sha256},
+        "code": results.LOADED, "data": {"name": data.name, "source": data.source, "sha256": data.sha256},
         "versions": {
             "python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
             "scikit-learn": sklearn.__version__,
         },
-        "device": f"{where.type}: {name}", "threads": threads,
+        "device": f"{where.type}: {name}", "threads": torch.get_num_threads(),
         "minutes": round((time.perf_counter() - began) / 60, 3), "losses": history, "metrics": metrics, "picture": picture,
     }  # fmt: skip
     results.write(path, result)
@@ -147,12 +149,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", help="results folder; runs/PROFILE unless told")
     parser.add_argument("--device", help="cpu or cuda; the GPU where there is one unless told")
     args = parser.parse_args(arguments)
+    lifeline.hold()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # repeatable products on a GPU
     try:
         settings = experiment(args.profile, args.objective, args.weight, args.lambda_3)
         for seed in args.seeds:
             run(args.profile, settings, seed, args.data, args.out or f"runs/{args.profile}", args.device)
-    except (ValueError, TypeError, OSError, TrainingDiverged) as error:
+    except (ValueError, TypeError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -1,6 +1,6 @@
 """Do as a new user would: clone the last commit into an empty folder and run README's two commands, with a clock.
 
-    python scripts/fresh_clone.py       # about 25 minutes on two cores; writes results/minutes.json
+    .venv/bin/python scripts/fresh_clone.py       # about 25 minutes on two cores; writes results/minutes.json
 """
 
 import json
@@ -13,15 +13,15 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # where the project is not installed
+
+from dipvae_src.results import write_whole  # noqa: E402
+from dipvae_src.run import processor  # noqa: E402
+
 COMMANDS = {
     "make replicate": "sets up `.venv`, renders the data, trains and scores every run, writes tables and figures",
     "make test": "all tests, every notebook included (after `make replicate`, so without the set-up)",
 }
-
-
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown processor")
 
 
 def main() -> int:
@@ -35,11 +35,13 @@ def main() -> int:
             print(f"\n$ {command}", flush=True)
             began = time.perf_counter()
             subprocess.run(command.split(), cwd=folder / "clone", env=environment, check=True)
+            if command == "make replicate":
+                profile = next((folder / "clone" / "runs").iterdir()).name
             commands[command] = {"minutes": round((time.perf_counter() - began) / 60, 1), "what": what}
             print(f"{command}: {commands[command]['minutes']} minutes", flush=True)
         commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-        facts = {"commands": commands, "cores": os.cpu_count(), "processor": processor(), "commit": commit}
-        out.write_text(json.dumps(facts, indent=1) + "\n")
+        facts = {"commands": commands, "profile": profile, "cores": os.cpu_count(), "processor": processor(), "commit": commit}
+        write_whole(out, (json.dumps(facts, indent=1) + "\n").encode())
     except subprocess.CalledProcessError as error:
         print(f"error: `{' '.join(error.cmd)}` failed in a fresh clone, exit status {error.returncode}", file=sys.stderr)
         return 1

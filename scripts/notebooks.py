@@ -10,8 +10,6 @@ import json
 import os
 import re
 import sys
-import threading
-import time
 from pathlib import Path
 
 import nbformat
@@ -20,7 +18,9 @@ from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
-ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the project is not installed
+from dipvae_src import lifeline  # noqa: E402
+from dipvae_src.results import write_whole  # noqa: E402
 
 
 class NotebookFailed(RuntimeError):
@@ -100,9 +100,7 @@ def write_html(document: nbformat.NotebookNode, path: Path) -> None:
     alts = iter(alternative_texts(document))
     page = re.sub(r'alt="No description has been provided for this image"', lambda _: f'alt="{next(alts, "")}"', page)
     page = re.sub(r'(href="[\w./-]+)\.ipynb"', r'\1.html"', page)  # links between notebooks
-    part = path.with_suffix(".html.part")
-    part.write_text(page, "utf-8")
-    os.replace(part, path)
+    write_whole(path, page.encode())
 
 
 def alternative_texts(document: nbformat.NotebookNode) -> list[str]:
@@ -121,18 +119,6 @@ def alternative_texts(document: nbformat.NotebookNode) -> list[str]:
 # --- command ---
 
 
-def die_with_parent() -> None:
-    """End this process once the one that started it is gone, so that a killed `make replicate` leaves nothing running."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("notebook", type=Path)
@@ -140,7 +126,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--parameters", type=json.loads, default={}, help="a JSON object")
     parser.add_argument("--html-only", action="store_true", help="convert a notebook that is committed executed")
     args = parser.parse_args(arguments)
-    die_with_parent()
+    lifeline.hold()
     try:
         if args.html_only:
             args.out.parent.mkdir(parents=True, exist_ok=True)

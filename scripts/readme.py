@@ -1,4 +1,4 @@
-"""Fill README's tables, verdicts, minutes and speeds from result files, so that no number in it is typed.
+"""Fill README's tables, verdicts and minutes from result files, so that no number in it is typed.
 
     python scripts/readme.py            # what `make readme` calls
     python scripts/readme.py --check    # exit status 1 where README is stale (a test does this)
@@ -9,16 +9,22 @@ import re
 import sys
 from pathlib import Path
 
-from dipvae_src import claims, experiments, figures
-
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # where the project is not installed
+
+from dipvae_src import claims, experiments, figures, results  # noqa: E402
+
 README = ROOT / "README.md"
 BLOCK = re.compile(r"(<!-- begin (\w+): [^>]*-->\n).*?(<!-- end \2 -->)", re.DOTALL)
 
 
 def headline() -> str:
-    """The largest profile whose results are committed."""
-    return next(p for p in ("paper", "quick") if any((ROOT / "results" / p).glob("*.json")))
+    """The largest profile all of whose results are committed."""
+    for profile in ("paper", "quick"):
+        paths = [results.path_of(ROOT / "results" / profile, s, seed) for s, seeds in experiments.plan(profile) for seed in seeds]
+        if all(path.exists() for path in paths):
+            return profile
+    raise FileNotFoundError("no profile's results are complete in results/; run `make replicate publish`")
 
 
 def shown() -> figures.Shown:
@@ -42,11 +48,14 @@ def verdicts() -> str:
 
 
 def minutes() -> str:
-    facts = json.loads((ROOT / "results" / "minutes.json").read_text())
+    path = ROOT / "results" / "minutes.json"
+    if not path.exists():
+        return "Not measured yet: `.venv/bin/python scripts/fresh_clone.py`."
+    facts = json.loads(path.read_text())
     rows = [
         f"| `{name}` | {command['minutes']:.0f} | {command['what']} |" for name, command in facts["commands"].items()
     ]
-    machine = f"Measured from an empty clone with no environment: {facts['cores']} cores, {facts['processor']}, no GPU."
+    machine = f"Measured from an empty clone with no environment: {facts['cores']} cores, {facts['processor']}, profile {facts['profile']}."
     return "\n".join(["| command | minutes | what it does |", "| --- | --- | --- |", *rows, "", machine])
 
 
@@ -75,5 +84,5 @@ if __name__ == "__main__":
     after = filled(before)
     if "--check" in sys.argv:
         sys.exit(0 if after == before else "error: README.md is stale; run `make readme`")
-    README.write_text(after, "utf-8")
+    results.write_whole(README, after.encode())
     print("README.md is up to date" if after == before else "README.md rewritten")

@@ -10,22 +10,34 @@ all cores (`make bench`). A killed run is made again; a complete one is not.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import fcntl
-import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # where the project is not installed
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts: repeatable products
 
 import torch  # noqa: E402
-from show import Stop, clock, command, from_notebooks, jobs_for, notebook_command, show_all, stale_notebooks, stamp_of  # noqa: E402
+from show import (  # noqa: E402
+    Pool,
+    Stop,
+    clock,
+    command,
+    from_notebooks,
+    jobs_for,
+    notebook_command,
+    short,
+    show_all,
+    stale_notebooks,
+    stamp_of,
+)  # fmt: skip
 
 from dipvae_src import data as packed  # noqa: E402
 from dipvae_src import experiments, results  # noqa: E402
@@ -39,14 +51,14 @@ NEEDS_DISK = 1 << 30  # bytes: packed data, weights and results of the quick pro
 # --- what is to be done ---
 
 
-def choose_profile(name: str | None, device: torch.device) -> tuple[str, str]:
+def choose_profile(name: str | None, device: torch.device, device_asked: str | None) -> tuple[str, str]:
     """The profile and why it was chosen."""
     if name:
         experiments.profile(name)
         return name, "asked for"
     if device.type == "cuda":
         return "paper", "a CUDA device is here"
-    return "quick", "no CUDA device is here"
+    return "quick", "the device asked for is the CPU" if device_asked else "no CUDA device is here"
 
 
 def pending_runs(plan, folder: Path, data_sha256: str) -> list[tuple[experiments.Settings, int, str]]:
@@ -56,9 +68,9 @@ def pending_runs(plan, folder: Path, data_sha256: str) -> list[tuple[experiments
     return [(settings, seed, reason) for settings, seed, reason in reasons if reason]
 
 
-def seconds_per_step(settings: experiments.Settings, device: torch.device, threads: int | None) -> float:
-    """Measured here on random images, in a second or two."""
-    torch.set_num_threads(threads or torch.get_num_threads())
+def seconds_per_step(settings: experiments.Settings, device: torch.device) -> float:
+    """Measured here on random images, in a second or two, with the one CPU thread that a run has."""
+    torch.set_num_threads(1)
     bits = torch.randint(0, 256, (2 * settings.batch_size, 512), dtype=torch.uint8, device=device)
     table = torch.zeros(256, 8, device=device)
     fake = packed.Packed("timing", "random", "", ("a",), (len(bits),), (False,), bits, table)
@@ -74,11 +86,11 @@ def workers_of(device: torch.device) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def estimate_seconds(pending, device: torch.device, threads: int | None, notebooks: int) -> float:
+def estimate_seconds(pending, device: torch.device, notebooks: int) -> float:
     """Of the runs and notebooks that are left, on this machine."""
     seconds = notebooks * NOTEBOOK_SECONDS
     if pending:
-        step = seconds_per_step(pending[0][0], device, threads)
+        step = seconds_per_step(pending[0][0], device)
         seconds += sum(settings.steps * step + RUN_SECONDS for settings, _, _ in pending)
     return seconds / workers_of(device)
 
@@ -90,72 +102,67 @@ def minutes(seconds: float) -> str:
 # --- doing it ---
 
 
-def run_experiment(args, profile: str, settings, seeds: list[int], folder: Path, pages: Path, device: str) -> None:
-    """One experiment with its seeds: notebook 03_train under papermill, or the plain command."""
+def run_experiment(args, profile: str, settings, seeds: tuple[int, ...], folder: Path, pages: Path, device: str) -> None:
+    """One experiment with all its seeds (complete ones are only read): notebook 03_train under papermill, or the plain command."""
     weight = settings.beta if settings.objective == "beta-vae" else settings.lambda_od
-    threads = experiments.profile(profile).threads or torch.get_num_threads()
     if args.plain:
         words = ["--profile", profile, "--objective", settings.objective, "--weight", weight, "--seeds", *seeds]
-        command("-m", "dipvae_src.run", *words, "--data", args.data, "--out", folder, "--device", device)
+        command("-m", "dipvae_src.run", *words, "--data", args.data, "--out", folder, "--device", device, OMP_NUM_THREADS="1")
         return
     parameters = {
-        "profile": profile, "objective": settings.objective, "weight": weight, "seeds": seeds, "device": device,
+        "profile": profile, "objective": settings.objective, "weight": weight, "seeds": list(seeds), "device": device,
         "data_dir": from_notebooks(args.data), "results_dir": from_notebooks(folder),
     }  # fmt: skip
-    notebook_command("03_train", parameters, pages / f"03_train_{settings.name}.ipynb", threads=threads)
+    notebook_command("03_train", parameters, page_of(pages, settings))
 
 
-def steps_done(folder: Path, plan, pending: set[str]) -> int:
-    """Training steps finished so far of the runs that were pending, those under way included."""
+def page_of(pages: Path, settings: experiments.Settings) -> Path:
+    """Where the executed notebook of an experiment lies."""
+    return pages / f"03_train_{settings.name}.ipynb"
+
+
+def steps_done(paths: dict[Path, int]) -> int:
+    """Training steps finished of runs that were pending (result path: steps), those under way included."""
     done = 0
-    for settings, seeds in plan:
-        for seed in seeds:
-            path = results.path_of(folder, settings, seed)
-            if path.stem not in pending:
-                continue
-            if path.exists():
-                done += settings.steps
-            else:
-                try:
-                    done += json.loads(path.with_suffix(".progress").read_text())["step"]
-                except (OSError, ValueError):
-                    pass
+    for path, steps in paths.items():
+        if path.exists():
+            done += steps
+        else:
+            with contextlib.suppress(OSError, ValueError):
+                done += int(path.with_suffix(".progress").read_text())
     return done
 
 
-def train_all(args, profile: str, plan, pending, folder: Path, pages: Path, device: torch.device, began: float) -> None:
-    """Run every pending experiment, as many at a time as there are cores; Stop naming the ones that failed."""
+def train_all(args, profile: str, todo, pending, folder: Path, pages: Path, device: torch.device, began: float) -> None:
+    """Run the experiments of `todo`, as many at a time as there are cores; Stop naming the ones that failed."""
+    paths = {}
     for settings, seed, reason in pending:
         path = results.path_of(folder, settings, seed)
+        path.with_suffix(".progress").unlink(missing_ok=True)  # of a run that was killed
         if path.exists():
             print(f"{path.name}: {reason}; kept as {results.set_aside(path)} and run again")
-    todo = {}
-    for settings, seed, _ in pending:
-        todo.setdefault(settings, []).append(seed)
-    names = {results.path_of(folder, s, seed).stem for s, seed, _ in pending}
-    total, start, said, failures = sum(s.steps for s, _, _ in pending), time.perf_counter(), 0.0, []
+        paths[path] = settings.steps
+    total, start, said, failures = sum(paths.values()), time.perf_counter(), 0.0, []
     every = 10 if sys.stdout.isatty() else 30
-    with ThreadPoolExecutor(workers_of(device)) as pool:
+    with Pool(workers_of(device)) as pool:
         futures = {
-            pool.submit(run_experiment, args, profile, s, seeds, folder, pages, device.type): s for s, seeds in todo.items()
+            pool.submit(run_experiment, args, profile, s, seeds, folder, pages, device.type): (s, seeds) for s, seeds in todo
         }
         waiting = set(futures)
         while waiting:
             for future in [f for f in waiting if f.done()]:
                 waiting.remove(future)
-                settings = futures[future]
+                settings, seeds = futures[future]
                 if future.exception():
                     failures.append(f"{settings.label}: {future.exception()}")
-                    print(f"{clock(began)} FAILED {failures[-1]}")
+                    print(f"{clock(began)} FAILED {failures[-1]}", flush=True)
                 else:
-                    seeds = todo[settings]
-                    print(f"{clock(began)} {settings.label}: {len(seeds)} seed{'s' * (len(seeds) > 1)} done")
+                    print(f"{clock(began)} {settings.label}: {len(seeds)} seed{'s' * (len(seeds) > 1)} done", flush=True)
             if time.perf_counter() - said > every and waiting:
-                said, done = time.perf_counter(), steps_done(folder, plan, names)
-                spent = said - start
-                left = f", about {minutes(spent / done * (total - done))} left" if done > 0.02 * total else ""
-                complete = sum((folder / f"{name}.json").exists() for name in names)
-                print(f"{clock(began)} {complete} of {len(names)} runs complete, {100 * done / total:.0f} % of all steps{left}", flush=True)
+                said, done = time.perf_counter(), steps_done(paths)
+                left = f", about {minutes((said - start) / done * (total - done))} left" if done > 0.02 * total else ""
+                complete, share = sum(path.exists() for path in paths), f"{100 * done / max(total, 1):.0f} % of all steps"
+                print(f"{clock(began)} {complete} of {len(paths)} runs complete, {share}{left}", flush=True)
             time.sleep(0.2)
     if failures:
         raise Stop(f"{len(failures)} of {len(todo)} experiments failed; the first: {failures[0]}. The complete runs are kept.")
@@ -166,7 +173,7 @@ def train_all(args, profile: str, plan, pending, folder: Path, pages: Path, devi
 
 def check_data(args) -> str:
     """The checksum of the packed data, written first where there is none."""
-    if not any((Path(args.data) / f"{stem}.json").exists() for stem in packed.SOURCES["shapes2d"]):
+    if not packed.described(args.data):
         subprocess.run([sys.executable, "-m", "data_prep.shapes2d", "--out", args.data], cwd=ROOT, check=True)
     return packed.load("shapes2d", args.data).sha256
 
@@ -175,37 +182,25 @@ def replicate(args) -> None:
     began = time.perf_counter()
     device = device_of(args.device)
     seeds = experiments.check_seeds(args.seeds)
-    profile, why = choose_profile(args.profile, device)
-    chosen, plan = experiments.profile(profile), experiments.plan(profile, seeds)
+    profile, why = choose_profile(args.profile, device, args.device)
+    plan = experiments.plan(profile, seeds)
     folder, figures = Path(args.runs) / profile, Path(args.figures_dir) / profile
-    pages, stamps = figures / "notebooks", Path(args.runs) / profile / "stamps"
+    pages, stamps = figures / "notebooks", folder / "stamps"
     count = sum(len(s) for _, s in plan)
-    print(f"Profile {profile} ({why}): {chosen.purpose}.")
+    print(f"Profile {profile} ({why}): {experiments.profile(profile).purpose}.")
     print(f"{len(plan)} settings, {count} runs of {plan[0][0].steps:,} steps, on {device.type}, {workers_of(device)} at a time.")
-    if chosen.left_out():
-        print(f"Against the paper's setting: {chosen.left_out()}.")
+    if experiments.profile(profile).left_out():
+        print(f"Against the paper's setting: {experiments.profile(profile).left_out()}.")
 
-    described = [p for s in packed.SOURCES["shapes2d"] if (p := Path(args.data) / f"{s}.json").exists()]
-    if args.plan and not described:
-        print("Data: not there yet; `make replicate` renders it first (about 15 s).")
+    if args.plan and not packed.described(args.data):
+        print("Data: not there yet; `make replicate` renders it first, in seconds.")
         sha256 = ""
     else:
         if shutil.disk_usage(ROOT).free < NEEDS_DISK:
             raise Stop(f"less than {NEEDS_DISK >> 30} GB of disk is free here; free some and try again")
         sha256 = check_data(args)
-    pending = pending_runs(plan, folder, sha256)
-    jobs = [] if args.plain else jobs_for(args, profile, plan, folder, figures, seeds)
-    stale = jobs if pending else stale_notebooks(jobs, figures, stamps)
-    if not pending and not stale:
-        print(f"Nothing to do: all {count} runs and {len(jobs)} notebooks are up to date. Results: {folder}, figures: {figures}")
-        return
-    seconds = estimate_seconds(pending, device, chosen.threads, len(stale))
-    print(f"To do: {len(pending)} of {count} runs, {len(stale)} notebooks; about {minutes(seconds)} here.", flush=True)
     if args.plan:
-        for settings, seed, reason in pending:
-            print(f"  {settings.label}, seed {seed}: {reason}")
-        for job in stale:
-            print(f"  notebook {job[0]}")
+        describe(args, plan, folder, figures, sha256, device, seeds)
         return
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -213,16 +208,44 @@ def replicate(args) -> None:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise Stop(f"another `make replicate` is at work in {folder}; wait for it or stop it") from None
-        if pending:
-            train_all(args, profile, plan, pending, folder, pages, device, began)
+            raise Stop(f"another `make replicate` is at work in {short(folder)}; wait for it or stop it") from None
+        todo, pending, stale = describe(args, plan, folder, figures, sha256, device, seeds)
+        if todo:
+            train_all(args, profile, todo, pending, folder, pages, device, began)
         if not args.plain:
             jobs = jobs_for(args, profile, plan, folder, figures, seeds)
             show_all(stale_notebooks(jobs, figures, stamps), figures, stamps, began)
-    print(f"Done in {minutes(time.perf_counter() - began)}. Results: {folder}, tables and figures: {figures}")
-    table = figures / "table_1.md"
-    if table.exists() and not args.plain:
-        print("\n" + table.read_text())
+    if not todo and not stale:
+        return
+    print(f"Done in {minutes(time.perf_counter() - began)}. Results: {short(folder)}, tables and figures: {short(figures)}")
+    if not args.plain:
+        print("\n" + (figures / "table_1.md").read_text())
+
+
+def describe(args, plan, folder: Path, figures: Path, sha256: str, device: torch.device, seeds: int | None):
+    """Say what is to be done and for how long; the experiments to run, the runs that are pending, the notebooks that are stale."""
+    profile, count = folder.name, sum(len(s) for _, s in plan)
+    pending = pending_runs(plan, folder, sha256)
+    unfinished = {settings for settings, _, _ in pending}
+    if not args.plain:
+        unfinished |= {s for s, _ in plan if not page_of(figures / "notebooks", s).with_suffix(".html").exists()}
+    todo = [(settings, its) for settings, its in plan if settings in unfinished]
+    jobs = [] if args.plain else jobs_for(args, profile, plan, folder, figures, seeds)
+    stale = jobs if pending else stale_notebooks(jobs, figures, folder / "stamps")
+    if not todo and not stale:
+        print(
+            f"Nothing to do: all {count} runs and {len(jobs)} notebooks are up to date. "
+            f"Results: {short(folder)}, tables and figures: {short(figures)}"
+        )
+    else:
+        seconds = estimate_seconds(pending, device, len(stale) + (0 if args.plain else len(todo)))
+        print(f"To do: {len(pending)} of {count} runs, {len(stale)} notebooks; about {minutes(seconds)} here.", flush=True)
+    if args.plan:
+        for settings, seed, reason in pending:
+            print(f"  {settings.label}, seed {seed}: {reason}")
+        for job in stale:
+            print(f"  notebook {job[0]}")
+    return todo, pending, stale
 
 
 def figures_only(args) -> None:
@@ -235,19 +258,19 @@ def figures_only(args) -> None:
         raise Stop("no results are committed yet; run `make replicate`")
     for profile in profiles:
         folder, figures = ROOT / "results" / profile, Path(args.figures_dir) / profile
-        plan = experiments.plan(profile, args.seeds)
+        plan = experiments.plan(profile)
         collected = results.collect(folder, plan)
         print(f"Profile {profile}: {len(collected)} committed results.")
-        jobs = jobs_for(args, profile, plan, folder, figures, args.seeds)
+        jobs = jobs_for(args, profile, plan, folder, figures, None)
         show_all([(n, p, stamp_of(n, p, sources)) for n, p, sources in jobs], figures, Path(args.runs) / profile / "stamps", began)
     print(f"Done in {minutes(time.perf_counter() - began)}.")
 
 
 def publish(args) -> None:
-    """Copy exactly the runs of a profile, all complete and of one code, from runs/ to results/, to be committed."""
+    """Copy exactly the runs of a profile, all complete and of this code, from runs/ to results/, to be committed."""
     profile = args.profile or "quick"
-    plan, source, target = experiments.plan(profile, args.seeds), Path(args.runs) / profile, ROOT / "results" / profile
-    if any(result["code"] != results.code_hash() for result in results.collect(source, plan)):
+    plan, source, target = experiments.plan(profile), Path(args.runs) / profile, ROOT / "results" / profile
+    if any(result["code"] != results.LOADED for result in results.collect(source, plan)):
         raise Stop(f"the results in {source} were made by other code; run `make replicate` first")
     for old in [*target.glob("*.json"), *target.glob("*.png")]:
         old.unlink()
@@ -257,7 +280,7 @@ def publish(args) -> None:
             for file in (path, path.with_suffix(".png")):
                 if file.exists():
                     results.write_whole(target / file.name, file.read_bytes())
-    print(f"{len(list(target.glob('*.json')))} results copied to {target}; commit them, then run `make figures readme`")
+    print(f"{len(list(target.glob('*.json')))} results copied to {short(target)}; commit them, then run `make figures readme`")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -274,13 +297,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--publish", action="store_true", help="copy the complete runs of a profile to results/, to be committed")
     parser.add_argument("--plain", action="store_true", help="train without notebooks")
     args = parser.parse_args(arguments)
+    args.data, args.runs, args.figures_dir = (str(ROOT / path) for path in (args.data, args.runs, args.figures_dir))
     try:
         if args.seeds is not None:
             if not args.seeds.isdecimal():
                 raise ValueError(f"SEEDS must be a whole number (how many seeds a setting), not {args.seeds!r}")
             args.seeds = int(args.seeds)
         publish(args) if args.publish else figures_only(args) if args.figures else replicate(args)
-    except (Stop, ValueError, TypeError, OSError) as error:
+    except (Stop, ValueError, TypeError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except subprocess.CalledProcessError as error:

@@ -7,13 +7,14 @@ output of it is gone; not when a file is merely newer.
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from dipvae_src import results
+from dipvae_src import lifeline, results
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,20 +39,47 @@ def clock(began: float) -> str:
     return f"[{seconds // 60:02d}:{seconds % 60:02d}]"
 
 
+def short(path: str | Path) -> str:
+    """A path as a person in the project's folder would write it."""
+    return str(Path(path).relative_to(ROOT)) if Path(path).is_relative_to(ROOT) else str(path)
+
+
+class Pool(ThreadPoolExecutor):
+    """A pool that, when the work is interrupted, starts nothing new and ends what it started."""
+
+    def __exit__(self, kind, *rest):
+        if kind is not None:
+            self.shutdown(wait=False, cancel_futures=True)
+            for child in list(CHILDREN):
+                child.terminate()
+        return super().__exit__(kind, *rest)
+
+
+CHILDREN: set[subprocess.Popen] = set()
+
+
 def command(*words, **environment) -> None:
     """Run a command of this project with this interpreter; Stop with its last line where it fails."""
-    env = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | environment
-    done = subprocess.run([sys.executable, *map(str, words)], cwd=ROOT, env=env, capture_output=True, text=True)
-    if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines() or [f"exit status {done.returncode}"]
+    env = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", lifeline.PARENT: str(os.getpid())} | environment
+    # Its own group: Ctrl-C reaches this process alone, which then ends its children.
+    child = subprocess.Popen(
+        [sys.executable, *map(str, words)], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    CHILDREN.add(child)
+    out, err = child.communicate()
+    CHILDREN.discard(child)
+    if child.returncode < 0:
+        raise Stop(f"ended by signal {-child.returncode} ({signal.Signals(-child.returncode).name})")
+    if child.returncode:
+        lines = (err or out).strip().splitlines() or [f"exit status {child.returncode}"]
         raise Stop(lines[-1].removeprefix("error: "))
 
 
-def notebook_command(name: str, parameters: dict, out: Path, *, threads: int = 1, source: Path | None = None) -> None:
-    source = source or ROOT / "notebooks" / f"{name}.ipynb"
-    command(
-        "scripts/notebooks.py", source, "--out", out, "--parameters", json.dumps(parameters), OMP_NUM_THREADS=str(threads)
-    )
+def notebook_command(name: str, parameters: dict, out: Path) -> None:
+    """Execute a notebook of the project with these parameters (one thread), or turn a lesson into its page."""
+    words = ("--html-only",) if name in LESSONS else ("--parameters", json.dumps(parameters))
+    command("scripts/notebooks.py", ROOT / "notebooks" / f"{name}.ipynb", "--out", out, *words, OMP_NUM_THREADS="1")
 
 
 def from_notebooks(path: str | Path) -> str:
@@ -75,7 +103,8 @@ def stale_notebooks(jobs: list[tuple[str, dict, list[Path]]], figures: Path, sta
     stale = []
     for name, parameters, sources in jobs:
         stamp = stamp_of(name, parameters, sources)
-        outputs = [figures / o for o in OUTPUTS[name]] + [figures / "notebooks" / f"{name}{end}" for end in (".ipynb", ".html")]
+        pages = (".html",) if name in LESSONS else (".ipynb", ".html")
+        outputs = [figures / o for o in OUTPUTS.get(name, ())] + [figures / "notebooks" / f"{name}{end}" for end in pages]
         kept = stamps / name
         if not (all(o.exists() for o in outputs) and kept.exists() and kept.read_text() == stamp):
             stale.append((name, parameters, stamp))
@@ -99,23 +128,21 @@ def jobs_for(args, profile: str, plan, folder: Path, figures: Path, seeds: int |
         ("06_trade_off", common, paths + published),
         ("07_traversals", common, paths + pictures),
         ("08_covariance", common, paths),
+        *((lesson, {}, [ROOT / "notebooks" / f"{lesson}.ipynb"]) for lesson in LESSONS),
     ]
 
 
 def show_all(jobs, figures: Path, stamps: Path, began: float) -> None:
     """Execute the stale notebooks, two at a time; write their stamps as they finish."""
     stamps.mkdir(parents=True, exist_ok=True)
-    pages = figures / "notebooks"
-    with ThreadPoolExecutor(2) as pool:
-        futures = {pool.submit(notebook_command, n, p, pages / f"{n}.ipynb"): (n, stamp) for n, p, stamp in jobs}
-        for lesson in LESSONS:
-            source, page = ROOT / "notebooks" / f"{lesson}.ipynb", pages / f"{lesson}.html"
-            if source.exists() and (not page.exists() or page.stat().st_mtime < source.stat().st_mtime):
-                words = ("scripts/notebooks.py", source, "--out", page, "--html-only")
-                futures[pool.submit(command, *words)] = (lesson, "")
+    with Pool(2) as pool:
+        futures = {}
+        for name, parameters, stamp in jobs:
+            out = figures / "notebooks" / f"{name}.ipynb"
+            out = out.with_suffix(".html") if name in LESSONS else out
+            futures[pool.submit(notebook_command, name, parameters, out)] = (name, stamp)
         for future in as_completed(futures):
             name, stamp = futures[future]
             future.result()
-            if stamp:
-                results.write_whole(stamps / name, stamp.encode())
+            results.write_whole(stamps / name, stamp.encode())
             print(f"{clock(began)} {name}: {', '.join(OUTPUTS.get(name, ())) or 'page'} done", flush=True)

@@ -57,6 +57,14 @@ def test_damaged_file_is_refused(data_dir, tmp_path, damage, words):
         data.load("shapes2d", tmp_path)
 
 
+@pytest.mark.parametrize("text", ["", "{}", '{"images": 1536, "height": 64, "width": 64}', "[1]"])
+def test_damaged_description_is_refused_by_name(data_dir, tmp_path, text):
+    shutil.copytree(data_dir, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "shapes2d.json").write_text(text)
+    with pytest.raises(ValueError, match="shapes2d.json, which describes shapes2d.bits, is damaged .*; delete both and run `make data`"):
+        data.load("shapes2d", tmp_path)
+
+
 def test_absent_and_unknown_data_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="run `make data` first"):
         data.load("shapes2d", tmp_path)

@@ -15,7 +15,9 @@ from dipvae_src import experiments, results
 
 @pytest.fixture
 def result(tiny) -> dict:
-    metrics = {name: 0.5 for name in results.METRICS}
+    metrics = {name: kind() for name, kind in results.METRICS.items()} | {
+        "sap": {"score": 0.5, "matrix": [], "images": 9}, "zdiff": {"accuracy": 50.0, "test": 9, "seed": 0},
+    }  # fmt: skip
     return {
         "format": results.FORMAT, "profile": "smoke", "settings": dataclasses.asdict(tiny), "seed": 2, "code": results.code_hash(),
         "data": {"name": "2D Shapes", "source": "rendered", "sha256": "d"}, "versions": {}, "device": "cpu", "threads": 1,
@@ -35,7 +37,7 @@ def test_comes_back_as_it_went(tmp_path, result, tiny):
     ("change", "reason"),
     [
         ({"code": "0123"}, "other code"),
-        ({"data": {"sha256": "e"}}, "other data"),
+        ({"data": {"source": "official", "sha256": "e"}}, "other data"),
         ({"settings": "steps"}, "other settings"),
     ],
 )
@@ -58,7 +60,9 @@ def test_absent_and_truncated_do_not_count(tmp_path, result, tiny):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"metrics": {}}, "metrics lack reconstruction_error"),
+        ({"metrics": {}}, "metrics lack images, reconstruction_error"),
+        ({"metrics": dict.fromkeys(results.METRICS)}, "metrics lack images, .*, sap's score"),
+        ({"data": {}}, "does not say which data it used"),
         ({"minutes": "1"}, "`minutes` is missing or of the wrong type"),
         ({"format": 99}, "format 99, this code reads 1"),
         ({"seed": 3}, "holds the run dip-vae-ii_5_m3-200_seed3; it was renamed or altered"),
@@ -102,6 +106,8 @@ def test_pictures_are_checked(tmp_path, result, tiny):
     results.write(path, result | {"picture": {"file": "sheet.png", "sha256": "0"}})
     with pytest.raises(results.BadResult, match="sheet.png is missing or not the picture"):
         results.read(path)
+    with pytest.raises(results.BadResult, match="a row of Table 1, seed 0, comes with a picture"):
+        results.write(results.path_of(tmp_path, tiny, 0), result | {"seed": 0})
 
 
 def test_set_aside_loses_nothing(tmp_path, result, tiny):
@@ -116,21 +122,25 @@ def test_set_aside_loses_nothing(tmp_path, result, tiny):
 
 
 def test_collect_takes_exactly_the_plan(tmp_path, result, tiny):
-    for seed in range(4):  # one more than asked for
+    for seed in range(1, 5):  # one more than asked for
         results.write(results.path_of(tmp_path, tiny, seed), result | {"seed": seed})
-    assert [r["seed"] for r in results.collect(tmp_path, [(tiny, (0, 1, 2))])] == [0, 1, 2]
-    with pytest.raises(FileNotFoundError, match="1 of 5 results are not in .*: dip-vae-ii_5_m3-200_seed4"):
-        results.collect(tmp_path, [(tiny, tuple(range(5)))])
+    assert [r["seed"] for r in results.collect(tmp_path, [(tiny, (1, 2, 3))])] == [1, 2, 3]
+    with pytest.raises(FileNotFoundError, match="1 of 5 results are not in .*: dip-vae-ii_5_m3-200_seed5"):
+        results.collect(tmp_path, [(tiny, (1, 2, 3, 4, 5))])
 
 
 @pytest.mark.parametrize(
-    ("change", "words"), [({"code": "other"}, "2 versions of the code"), ({"data": {"sha256": "e"}}, "2 versions of the data")]
+    ("change", "words"),
+    [
+        ({"code": "other"}, "2 versions of the code"),
+        ({"data": {"source": "official", "sha256": "e"}}, "2 versions of the data"),
+    ],
 )
 def test_collect_refuses_a_mixture(tmp_path, result, tiny, change, words):
-    results.write(results.path_of(tmp_path, tiny, 0), result | {"seed": 0})
-    results.write(results.path_of(tmp_path, tiny, 1), result | {"seed": 1} | change)
+    results.write(results.path_of(tmp_path, tiny, 1), result | {"seed": 1})
+    results.write(results.path_of(tmp_path, tiny, 2), result | {"seed": 2} | change)
     with pytest.raises(results.BadResult, match=words):
-        results.collect(tmp_path, [(tiny, (0, 1))])
+        results.collect(tmp_path, [(tiny, (1, 2))])
 
 
 # --- the code's hash ---
@@ -156,6 +166,13 @@ def test_an_edit_of_the_loss_counts_and_an_edit_of_its_words_does_not(package, o
     assert old in file.read_text()
     file.write_text(file.read_text().replace(old, new))
     assert (results.code_hash(package) == before) is same
+
+
+def test_code_that_is_edited_while_it_runs_is_noticed(monkeypatch):
+    results.check_unedited()
+    monkeypatch.setattr(results, "code_hash", lambda: "edited")
+    with pytest.raises(RuntimeError, match="the code was edited since this process started"):
+        results.check_unedited()
 
 
 def test_touching_a_file_changes_nothing(package):

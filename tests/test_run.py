@@ -72,8 +72,22 @@ def test_bad_input_is_one_line_before_any_work(command, tmp_path, words, message
 
 
 def test_weights_that_are_no_numbers_are_refused():
+    unchecked = getattr(run.experiment, "__wrapped__", run.experiment)  # past the tests' own type checker
     with pytest.raises(TypeError, match="weight must be a number .*, not '5'"):
-        run.experiment.__wrapped__("smoke", "dip-vae-ii", "5")
+        unchecked("smoke", "dip-vae-ii", "5")
+
+
+def test_a_word_for_a_number_is_refused(command):
+    with pytest.raises(SystemExit) as stopped:
+        command("--objective", "dip-vae-ii", "--weight", "five")
+    assert stopped.value.code == 2
+
+
+def test_an_edit_of_the_loss_in_a_living_process_is_refused(command, tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "code_hash", lambda: "edited")
+    status, _, err = command(*DIP_II)
+    assert status == 1 and err.startswith("error: the code was edited since this process started")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_cuda_asked_for_and_absent(command, tmp_path):
