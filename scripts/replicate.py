@@ -140,7 +140,7 @@ def train_all(args, profile: str, todo, pending, folder: Path, pages: Path, devi
         path = results.path_of(folder, settings, seed)
         path.with_suffix(".progress").unlink(missing_ok=True)  # of a run that was killed
         if path.exists():
-            print(f"{path.name}: {reason}; kept as {results.set_aside(path)} and run again")
+            print(f"{path.name}: {reason}; kept as {short(results.set_aside(path))} and run again")
         paths[path] = settings.steps
     total, start, said, failures = sum(paths.values()), time.perf_counter(), 0.0, []
     every = 10 if sys.stdout.isatty() else 30
