@@ -142,7 +142,7 @@ PROFILES = {
     ),
     "quick": Profile(
         purpose="minutes on two cores; a small network, trained briefly",
-        common=dict(width=256, steps=1_500, learning_rate=1e-3, test_images=10_000),
+        common=dict(width=256, steps=1_200, learning_rate=1e-3, test_images=10_000),
         betas=(16,), lambda_ods_i=(100,), lambda_ods_ii=(50,), table_seeds=3,
     ),
     "paper": Profile(

@@ -374,3 +374,18 @@ def test_sanitising_hides_the_machine_and_no_result():
         assert sanitise(one) == sanitise(other)
     for result in ["SAP 0.1234", "lambda_od = 10, seeds = 3", "737280 images, 64 x 64", "error 1.23e-05", "41 of 258 frames"]:
         assert sanitise(result) == result
+
+
+@needs_make
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("PROFILE=fast", 'unknown profile "fast": the profiles are smoke, quick, paper'),
+        ("SEEDS=0", 'SEEDS must be a whole number from 1 to 100 (how many seeds a setting), not "0"'),
+        ("SEEDS=many", 'not "many"'),
+        ("DEVICE=tpu", 'unknown device "tpu": use cpu or cuda'),
+    ],
+)
+def test_make_refuses_bad_overrides_before_it_installs_anything(override, words):
+    run = command("make", "replicate", override)
+    assert run.returncode == 2 and words in run.stderr and run.stdout == ""
