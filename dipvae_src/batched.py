@@ -1,0 +1,84 @@
+"""What a stack of models computes in one step, for all of them at once: the network, the objective, Adam.
+
+Shapes: models M, batch B, latents D, a layer's inputs and outputs `in` and `out`. Everything is a function of tensors, so that it can be
+compiled, and captured in a CUDA graph. The objective is that of losses.py, called per model; tests/test_stacked.py holds it to it.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from dipvae_src import losses, models
+from dipvae_src.experiments import Settings
+
+
+def weights_of(settings: Sequence[Settings], device: torch.device) -> dict[str, Tensor]:
+    """beta, lambda_od, lambda_d, lambda_3, (M,) float32; `total`, (M,) bool: whether the penalty is on the total covariance."""
+    names = ("beta", "lambda_od", "lambda_d", "lambda_3")
+    found = {name: torch.tensor([float(getattr(s, name)) for s in settings], device=device) for name in names}
+    return found | {"total": torch.tensor([s.objective == "dip-vae-ii" for s in settings], device=device)}
+
+
+def penalty(
+    mu: Float[Tensor, "batch latent"], log_var: Float[Tensor, "batch latent"], total: Bool[Tensor, ""],
+    lambda_od: Float[Tensor, ""], lambda_d: Float[Tensor, ""], lambda_3: Float[Tensor, ""],
+) -> Float[Tensor, ""]:  # fmt: skip
+    """The DIP penalty of one model, with weights that are tensors; 0 where they are 0."""
+    covariance = torch.where(total, losses.total_covariance(mu, log_var), losses.covariance_of_means(mu))
+    off, diagonal = losses.dip_penalty(covariance, 1.0, 0.0), losses.dip_penalty(covariance, 0.0, 1.0)
+    third = losses.third_moment_penalty(losses.third_central_moments(mu, log_var), 1.0)
+    return lambda_od * off + lambda_d * diagonal + lambda_3 * third
+
+
+def objective(
+    nll: Float[Tensor, "model batch"], mu: Float[Tensor, "model batch latent"], log_var: Float[Tensor, "model batch latent"],
+    weights: dict[str, Tensor],
+) -> Float[Tensor, "4 model"]:  # fmt: skip
+    """total, reconstruction, kl and penalty of each model: train.objective for all of them."""
+    reconstruction = nll.mean(dim=1)
+    kl = losses.kl_to_standard_normal(mu.flatten(0, 1), log_var.flatten(0, 1)).view_as(nll).mean(dim=1)
+    dip = torch.func.vmap(penalty)(mu, log_var, *(weights[name] for name in ("total", "lambda_od", "lambda_d", "lambda_3")))
+    return torch.stack([reconstruction + weights["beta"] * kl + dip, reconstruction, kl, dip])
+
+
+def through(modules: nn.Module, x: Tensor, layers: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
+    """x (M, B, in) through an encoder or decoder of models.py; each Linear takes the next weight (M, in, out) and bias (M, out)."""
+    for module in modules:
+        if isinstance(module, nn.Linear):
+            weight, bias = next(layers)
+            x = torch.bmm(x.to(weight.dtype), weight) + bias[:, None]
+        else:
+            x = module(x)
+    return x
+
+
+def forward(
+    template: models.VAE, leaves: list[Tensor], images: Float[Tensor, "model batch pixel"],
+    noise: Float[Tensor, "model batch latent"], weights: dict[str, Tensor],
+) -> Float[Tensor, "4 model"]:  # fmt: skip
+    """The objective of each model on its own images and noise. `leaves`: weight, bias, weight, ... in the order of `template`."""
+    layers = iter(zip(leaves[::2], leaves[1::2]))
+    mu, log_var = through(template.encoder, images, layers).float().chunk(2, dim=2)  # (M, B, D) each
+    logits = through(template.decoder, mu + torch.exp(0.5 * log_var) * noise, layers).float()
+    nll = losses.bernoulli_nll(logits.flatten(0, 1), images.float().flatten(0, 1)).view(images.shape[:2])
+    return objective(nll, mu, log_var, weights)
+
+
+def adam(
+    parameters: Sequence[Tensor], gradients: Sequence[Tensor], first: Sequence[Tensor], second: Sequence[Tensor],
+    copies: Sequence[Tensor | None], step: Tensor, learning_rate: float,
+) -> None:  # fmt: skip
+    """One step of Adam with PyTorch's defaults, in place, for gradients of any precision; new parameters go to `copies` too.
+
+    For bf16 products: compiled, it is one pass over the state, where PyTorch's fused Adam would need the gradients cast first.
+    """
+    step += 1
+    for p, g, m, v, copy in zip(parameters, gradients, first, second, copies):
+        g = g.float()
+        m.lerp_(g, 0.1)
+        v.mul_(0.999).addcmul_(g, g, value=0.001)
+        p.sub_(learning_rate * (m / (1 - 0.9**step)) / ((v / (1 - 0.999**step)).sqrt() + 1e-8))
+        if copy is not None:
+            copy.copy_(p)

@@ -1,0 +1,260 @@
+"""A visit within its budget: what it picks, what it leaves, what it does not do twice, and what it refuses."""
+
+import dataclasses
+import json
+import shutil
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from dipvae_src import checkpoints, data, experiments, results, run, stack_results, stacked, visit
+from dipvae_src.visit import Visit
+
+
+@pytest.fixture(scope="module")
+def images(data_dir):
+    torch.set_num_threads(1)
+    return data.load("shapes2d", data_dir)
+
+
+def make(images, out, **changes):
+    said = []
+    options = {"profile": "smoke", "out": out, "data": images, "deadline": time.perf_counter() + 600, "size": 16, "log": said.append}
+    made = Visit(**options | changes)
+    made.said = said
+    return made
+
+
+def scores(folder):
+    found = results.collect(folder, experiments.plan("smoke"))
+    return [(r["settings"], r["seed"], r["losses"], r["metrics"], r["picture"]) for r in found]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(images, tmp_path_factory):
+    out = tmp_path_factory.mktemp("undisturbed")
+    made = make(images, out)
+    made.go()
+    assert made.finished == 6 and made.pending() == [] and "nothing is left of 6 runs" in made.summary(9)
+    return out
+
+
+# --- what it makes ---
+
+
+def test_results_are_whole_and_known_by_their_engine(undisturbed, images):
+    for settings, seed in visit.in_order("smoke"):
+        result = results.read(results.path_of(undisturbed, settings, seed))  # validated, its picture's checksum too
+        assert result["engine"] == "stacked" and result["code"] == stacked.LOADED != results.LOADED
+        assert result["stack"] == {"models": 6, "precision": "float32", "compiled": False, "graph": False}
+        assert result["picture"]["file"].endswith("_seed0.png") and result["metrics"]["images"] == 154
+    assert not list((undisturbed / "checkpoints").glob("*.npz"))
+
+
+def test_they_are_those_of_the_plain_command_up_to_rounding(undisturbed, data_dir, tmp_path):
+    settings = experiments.plan("smoke")[0][0]
+    plain = run.run("smoke", settings, 0, data_dir, tmp_path, "cpu", log=lambda _: None)
+    own = results.read(results.path_of(undisturbed, settings, 0))
+    assert set(plain) == set(own) - {"engine", "stack"}
+    for name in ("reconstruction_error", "kl"):
+        assert own["metrics"][name] == pytest.approx(plain["metrics"][name], rel=0.02)
+    curves = [[h["reconstruction"] for h in r["losses"]] for r in (own, plain)]
+    assert curves[0] == pytest.approx(curves[1], rel=5e-3)
+
+
+def test_the_decoder_and_some_latents_are_kept_in_half_precision(undisturbed):
+    kept = sorted((undisturbed / "kept").glob("*.npz"))
+    assert len(kept) == 6
+    with np.load(kept[0], allow_pickle=False) as file:
+        assert file["mu"].shape == file["log_var"].shape == (154, 10) and file["mu"].dtype == np.float16
+        assert file["decoder.6.weight"].shape == (4096, 32) and not [n for n in file.files if n.startswith("encoder")]
+
+
+def test_stopped_and_gone_on_with_it_ends_the_same(undisturbed, images, tmp_path):
+    first = make(images, tmp_path, stop_at=31)
+    first.go()
+    waiting = list((tmp_path / "checkpoints").glob("*.npz"))
+    assert first.finished == 0 and len(waiting) == 1 and "6 of 6 runs are left; about 1 more visit" in first.summary(9)
+    second = make(images, tmp_path)
+    second.go()
+    assert f"{waiting[0].name}: 6 models go on from step 31 of 60" in second.said and not waiting[0].exists()
+    assert second.finished == 6 and scores(tmp_path) == scores(undisturbed)
+
+
+def test_the_signal_to_stop_saves_what_there_is(images, tmp_path, monkeypatch):
+    made = make(images, tmp_path, told=True)
+    made.go()
+    assert made.finished == 0 and not list(tmp_path.rglob("*.npz"))  # nothing was trained yet
+
+    advance = stacked.Stack._advance
+
+    def told_at_step_7(stack):
+        advance(stack)
+        made.told = stack.step >= 7
+
+    monkeypatch.setattr(stacked.Stack, "_advance", told_at_step_7)
+    made.told = False
+    made.go()
+    (waiting,) = (tmp_path / "checkpoints").glob("*.npz")
+    assert 7 <= checkpoints.restore(waiting, images).step < 60 and made.finished == 0
+
+
+# --- what it picks ---
+
+
+def test_table_1_comes_first_seed_by_seed():
+    runs, rows = visit.in_order("paper"), experiments.table_1()
+    assert runs[:60] == [(settings, seed) for seed in range(10) for settings in rows]
+    assert {settings.name for settings, _ in runs[60:]}.isdisjoint({s.name for s in rows}) and {seed for _, seed in runs[60:84]} == {0}
+    assert sorted(map(repr, runs)) == sorted(repr((s, seed)) for s, seeds in experiments.plan("paper") for seed in seeds)
+
+
+def test_what_is_there_already_is_not_made_again(undisturbed, images, data_dir, tmp_path):
+    """One result of the plain loop, one of this engine here, one in another folder; and one that no longer counts."""
+    settings = [s for s, _ in experiments.plan("smoke")]
+    run.run("smoke", settings[0], 0, data_dir, tmp_path, "cpu", log=lambda _: None)
+    other = tmp_path / "other"
+    other.mkdir()
+    for s, folder in ((settings[1], tmp_path), (settings[2], other)):
+        for end in (".json", ".png"):
+            shutil.copy(results.path_of(undisturbed, s, 0).with_suffix(end), folder)
+    older = results.path_of(tmp_path, settings[3], 0)
+    content = results.read(results.path_of(undisturbed, settings[3], 0)) | {"code": "older", "picture": None}
+    older.write_text(json.dumps(content))
+    there = {p: p.read_bytes() for p in tmp_path.rglob("*.json") if p != older}
+
+    made = make(images, tmp_path, have=(other,))
+    assert made.pending() == [(s, 0) for s in settings[3:]]
+    made.go()
+    assert made.finished == 3 and made.pending() == [] and all(p.read_bytes() == b for p, b in there.items())
+    assert results.read(older)["code"] == stacked.LOADED and len(list((tmp_path / "old").glob("*.json"))) == 1
+    assert not results.path_of(tmp_path, settings[2], 0).exists()
+    assert make(dataclasses.replace(images, sha256="other"), tmp_path).pending() == visit.in_order("smoke")
+
+
+def test_a_new_stack_is_no_larger_than_what_ends_in_time(images, tmp_path, monkeypatch):
+    started = []
+
+    def start(runs, data, **options):
+        started.append(len(runs))
+        raise InterruptedError
+
+    monkeypatch.setattr(visit, "Stack", start)
+    made = make(images, tmp_path, deadline=time.perf_counter() + 110)  # 10 of them a margin
+    made.score_seconds = 5.0
+    for pace, trained in ((None, False), (0.35, True), (10.0, False), (0.01, True)):  # seconds; a model takes 60 steps
+        made.pace, made.trained = pace, trained
+        with pytest.raises(InterruptedError):
+            made.go()
+    assert started == [6, 3, 6, 6]  # 3 x (21 + 5) s; what ends in no visit is begun all the same
+    made.pace, made.trained = 10.0, True
+    made.go()
+    assert len(started) == 4
+
+
+def test_the_pace_is_remembered(undisturbed, images):
+    made = make(images, undisturbed)
+    assert 0 < made.pace < 1 and make(images, undisturbed, options={"precision": "bf16"}).pace is None
+
+
+# --- what goes wrong ---
+
+
+def test_a_bad_checkpoint_is_refused_by_name_and_its_runs_start_again(undisturbed, images, tmp_path):
+    make_it = make(images, tmp_path, stop_at=10)
+    make_it.go()
+    (waiting,) = (tmp_path / "checkpoints").glob("*.npz")
+    waiting.write_bytes(waiting.read_bytes()[:-100])
+    made = make(images, tmp_path)
+    made.go()
+    (said,) = (line for line in made.said if line.startswith("REFUSED"))
+    assert f"{waiting.name} is no whole checkpoint" in said and waiting.with_suffix(".refused").exists()
+    assert made.finished == 6 and scores(tmp_path) == scores(undisturbed)
+
+
+def test_a_checkpoint_whose_runs_are_finished_elsewhere_is_dropped(undisturbed, images, tmp_path):
+    make(images, tmp_path, stop_at=10).go()
+    made = make(images, tmp_path, have=(undisturbed,))
+    made.go()
+    assert made.finished == 0 and not list((tmp_path / "checkpoints").glob("*.npz")) and "none of its runs is wanted" in made.said[0]
+
+
+def test_a_run_that_diverges_is_noted_and_the_others_are_written(images, tmp_path, monkeypatch):
+    rows = experiments.plan("smoke")
+    wild = dataclasses.replace(rows[3][0], lambda_od=1e38, lambda_d=1e38)
+    monkeypatch.setattr(experiments, "plan", lambda profile: [*rows[:3], (wild, (0,)), *rows[4:]])
+    made = make(images, tmp_path)
+    made.go()
+    assert made.finished == 5 and made.pending() == [] and any(line.startswith("DIVERGED: DIP-VAE-I (lambda_od 1e+38)") for line in made.said)
+    again = make(images, tmp_path)
+    again.go()
+    assert again.finished == 0 and "1 diverged and are not tried again (DIP-VAE-I (lambda_od 1e+38), seed 0: " in again.summary(9)
+    monkeypatch.setattr(stacked, "LOADED", "edited")
+    assert (wild, 0) in make(images, tmp_path).pending()
+
+
+@pytest.fixture
+def command(data_dir, tmp_path, capsys):
+    def call(*words):
+        status = visit.main(["--data", str(data_dir), "--out", str(tmp_path), "--device", "cpu", "--workers", "1", *map(str, words)])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+def test_where_scoring_fails_the_training_is_kept(undisturbed, images, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
+        patched.setattr(stack_results.evaluate, "measure", fail)
+        make(images, tmp_path).go()
+    made = make(images, tmp_path)
+    made.go()
+    assert "6 models go on from step 60 of 60" in made.said[0] and made.finished == 6 and scores(tmp_path) == scores(undisturbed)
+
+
+def test_an_edit_while_it_trains_is_refused(images, tmp_path, monkeypatch):
+    monkeypatch.setattr(stacked, "code_hash", lambda: "edited")
+    with pytest.raises(RuntimeError, match="the code was edited since this process started"):
+        make(images, tmp_path).go()
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_the_rehearsal(command, tmp_path):
+    status, out, err = command("--rehearse", "--workers", 2)
+    assert (status, err) == (0, "") and "Rehearsal passed: 6 results" in out and "go on from step 30 of 60" in out
+    assert len(list((tmp_path / "rehearsal").glob("*.json"))) == 6
+
+
+def test_a_budget_too_short_ends_cleanly(command, tmp_path):
+    status, out, err = command("--profile", "smoke", "--minutes", 0.01, "--have", tmp_path / "none")
+    assert (status, err) == (0, "") and "0 runs finished in this visit; 6 of 6 runs are left" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--profile", "fast"), "unknown profile 'fast'; the profiles are smoke, quick, paper"),
+        (("--profile", "smoke", "--minutes", 0), "minutes and stack must be above 0, not 0.0 and 16"),
+        (("--profile", "smoke", "--minutes", "nan"), "minutes and stack must be above 0, not nan and 16"),
+        (("--profile", "smoke", "--stack", 0), "minutes and stack must be above 0, not 9.0 and 0"),
+        (("--profile", "smoke", "--precision", "fp8"), "no precision 'fp8' on cpu; known: float32, tf32, bf16 (tf32: on a GPU)"),
+        (("--profile", "smoke", "--data", "nowhere"), "no packed shapes2d in nowhere; run `make data` first"),
+    ],
+)
+def test_bad_input_is_one_line(command, words, message):
+    status, _, err = command(*words)
+    assert (status, err) == (1, f"error: {message}\n")
+
+
+def test_two_visits_do_not_share_a_folder(command, tmp_path):
+    import fcntl
+
+    with open(tmp_path / ".lock", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        status, _, err = command("--profile", "smoke")
+    assert status == 1 and "another visit or `make replicate` is at work" in err
