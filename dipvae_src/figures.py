@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import math
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -47,6 +48,10 @@ class Shown:
         if first["code"] != results.LOADED:
             parts.append(f"made by code {first['code'][:7]}, not the present {results.LOADED[:7]}")
         return "; ".join(parts)
+
+    def title(self, text: str, width: int = 120) -> str:
+        """A figure's title with its standing below, in lines of at most `width` characters."""
+        return f"{text}\n" + textwrap.fill(f"({self.standing})", width)
 
     def source(self, notebook: str) -> str:
         """The notebook and the runs that a table or figure came from."""

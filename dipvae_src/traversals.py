@@ -11,6 +11,7 @@ from dipvae_src import experiments
 from dipvae_src.figures import Shown
 from dipvae_src.models import SIDE
 
+GREYS = 16  # of the animation; halves its size
 USED_ABOVE = 0.05  # nats of KL; a latent below is labelled as off
 
 
@@ -47,7 +48,7 @@ def animation(sheets: list[Sheet], latents: int, source: str) -> bytes:
     frames = []
     for step in [*range(columns), *range(columns - 2, 0, -1)]:
         cells = [s.pixels[2 * SIDE : (2 + latents) * SIDE, step * SIDE : (step + 1) * SIDE] for s in sheets]
-        frames.append(Image.fromarray(255 - np.pad(np.hstack(cells), 2)))
+        frames.append(Image.fromarray(255 - np.pad(np.hstack(cells), 2)).quantize(GREYS))
     buffer = io.BytesIO()
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=120, loop=0, comment=source)
     return buffer.getvalue()
