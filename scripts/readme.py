@@ -32,7 +32,13 @@ def shown() -> figures.Shown:
 
 
 def table_1() -> str:
-    return f"**Table 1, 2D Shapes** ({shown().standing})\n\n{figures.markdown(figures.table_1(shown()))}\n\n{figures.table_1_notes(shown())}"
+    """The table, and before it how far its profile is from the paper's."""
+    full, ours = experiments.plan("paper")[0][0].steps, shown().results[0]["settings"]["steps"]
+    warning = "" if ours == full else (
+        f"**These are {headline()} results: {100 * ours / full:.1f} % of the training steps meant for the paper's setting, on a smaller network. "
+        "They show that the whole replication runs, not what the paper found.**\n\n"
+    )  # fmt: skip
+    return f"{warning}**Table 1, 2D Shapes** ({shown().standing})\n\n{figures.markdown(figures.table_1(shown()))}\n\n{figures.table_1_notes(shown())}"
 
 
 def picture() -> str:
