@@ -66,19 +66,26 @@ def forward(
     return objective(nll, mu, log_var, weights)
 
 
+def adam_scale(step: Float[Tensor, ""], learning_rate: float) -> Float[Tensor, "2"]:
+    """Step size and weight of the root of the second moment at step 1, 2, ..., corrected for the moments' start at 0.
+
+    Apart from `adam`, since compiled together with it both powers would be taken again for every weight.
+    """
+    return torch.stack([learning_rate / (1 - 0.9**step), (1 - 0.999**step) ** -0.5]).float()
+
+
 def adam(
     parameters: Sequence[Tensor], gradients: Sequence[Tensor], first: Sequence[Tensor], second: Sequence[Tensor],
-    copies: Sequence[Tensor | None], step: Tensor, learning_rate: float,
+    copies: Sequence[Tensor | None], scale: Float[Tensor, "2"],
 ) -> None:  # fmt: skip
     """One step of Adam with PyTorch's defaults, in place, for gradients of any precision; new parameters go to `copies` too.
 
     For bf16 products: compiled, it is one pass over the state, where PyTorch's fused Adam would need the gradients cast first.
     """
-    step += 1
     for p, g, m, v, copy in zip(parameters, gradients, first, second, copies):
         g = g.float()
         m.lerp_(g, 0.1)
         v.mul_(0.999).addcmul_(g, g, value=0.001)
-        p.sub_(learning_rate * (m / (1 - 0.9**step)) / ((v / (1 - 0.999**step)).sqrt() + 1e-8))
+        p.sub_(scale[0] * m / (v.sqrt() * scale[1] + 1e-8))
         if copy is not None:
             copy.copy_(p)

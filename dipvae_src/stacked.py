@@ -126,12 +126,12 @@ class Stack:
 
     def set_optimiser(self, step: int) -> None:
         """Adam as after `step` steps: PyTorch's fused one, as in train.train; batched.adam where gradients are bf16."""
-        self.adam_step, self.optimiser = torch.tensor(float(step), device=self.device), None
+        self.adam_step, self.optimiser = torch.tensor(float(step), dtype=torch.float64, device=self.device), None
         if self.precision != "bf16":
             options = {"lr": self.settings.learning_rate, "fused": True, "capturable": self.device.type == "cuda"}
             self.optimiser = torch.optim.Adam(self.leaves, **options)
             for leaf, m, v in zip(self.leaves, self.first, self.second):
-                self.optimiser.state[leaf] = {"step": self.adam_step.clone(), "exp_avg": m, "exp_avg_sq": v}
+                self.optimiser.state[leaf] = {"step": self.adam_step.float(), "exp_avg": m, "exp_avg_sq": v}
 
     # --- one step ---
 
@@ -147,8 +147,9 @@ class Stack:
                 leaf.grad = gradient
             self.optimiser.step()
         else:
-            state = (self.first, self.second, self.copies, self.adam_step, self.settings.learning_rate)
-            self._adam([p.detach() for p in self.parameters], gradients, *state)
+            scale = batched.adam_scale(self.adam_step + 1, self.settings.learning_rate)
+            self._adam(self.parameters, gradients, self.first, self.second, self.copies, scale)
+            self.adam_step += 1
 
     def _attempt(self, work: Callable, *arguments):
         """work(...); if it is the first step and compiling fails, which is before anything is computed, again without."""
