@@ -92,8 +92,7 @@ def plain_rate(settings: Settings, data: packed.Packed, seconds: float) -> float
 
 
 def stack_rate(stack: Stack, seconds: float) -> float:
-    """Model steps a second of a stack, after its warm-up (compiling, capturing)."""
-    stack.train(until=stack.step + 2 * WARM_UP)
+    """Model steps a second of a stack that has made its first steps (compiling, capturing)."""
     step, before = stack.step, stack.seconds
     stack.train(lambda: stack.seconds - before > seconds)
     return len(stack.runs) * (stack.step - step) / (stack.seconds - before)
@@ -106,10 +105,11 @@ def runs_like(settings: Settings, count: int) -> list[tuple[Settings, int]]:
     return [(kinds[m % 3], m // 3) for m in range(count)]
 
 
-def deviation(settings: Settings, data: packed.Packed, plain: list[dict], count: int, **options) -> float:
-    """The largest relative deviation of the first model's reconstruction curve from the plain loop's."""
-    stack = Stack(runs_like(dataclasses.replace(settings, steps=CHECKED_STEPS), count), data, **options)
-    stack.train()
+def deviation(stack: Stack, plain: list[dict]) -> float:
+    """The largest relative deviation of the first model's reconstruction, in its first steps, from the plain loop's."""
+    usual, stack.window = stack.window, 1
+    stack.train(until=CHECKED_STEPS)
+    stack.window = usual
     return max(abs(a["reconstruction"] / b["reconstruction"] - 1) for a, b in zip(stack.history[0], plain, strict=True))
 
 
@@ -117,10 +117,9 @@ def ways(device: torch.device, sizes: list[int]) -> list[tuple[int, dict]]:
     """Number of models and options of each way: on a GPU the best for every size, and for the largest what each step to it gave."""
     if device.type == "cpu":
         return [(count, {}) for count in sizes]
+    steps = [{}, {"graphed": True}, {"precision": "tf32", "graphed": True}, {"precision": "tf32", "compiled": True, "graphed": True}]
     best = {"precision": "bf16", "compiled": True, "graphed": True}
-    lesser = [{}, {"precision": "tf32"}, {"precision": "tf32", "graphed": True}, {"precision": "tf32", "compiled": True, "graphed": True}]
-    lesser += [{"precision": "bf16", "compiled": True}]
-    return [(sizes[-1], options) for options in lesser] + [(count, best) for count in sizes]
+    return [(sizes[-1], options) for options in steps] + [(count, best) for count in sizes]
 
 
 def measure(settings: Settings, data: packed.Packed, sizes: list[int], seconds: float, rounds: int) -> list[dict]:
@@ -149,9 +148,8 @@ def measure(settings: Settings, data: packed.Packed, sizes: list[int], seconds: 
     for count, options in ways(device, sizes):
         if cuda:
             torch.cuda.reset_peak_memory_stats()
-        off = deviation(settings, data, curve, count, **options)
         stack = Stack(runs_like(endless, count), data, **options)
-        found, beside = [], []
+        off, found, beside = deviation(stack, curve), [], []
         for _ in range(rounds):
             found.append(stack_rate(stack, seconds))
             beside += [] if cuda else [plain_rate(endless, data, seconds)]  # a GPU is not shared: no need to take turns

@@ -90,7 +90,7 @@ class Stack:
             raise ValueError(f"batch_size {settings.batch_size:,} is larger than the {len(self.rows):,} training images")
         self.compiled, self.graphed, self.graph, self.warm = compiled, graphed, None, 0
         if cuda:
-            torch.set_float32_matmul_precision("highest" if precision == "float32" else "high")
+            torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
             self.stream = torch.cuda.Stream()
         self.settings, self.steps, self.window = settings, settings.steps, math.ceil(settings.steps / HISTORY_POINTS)
 

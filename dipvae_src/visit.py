@@ -40,16 +40,16 @@ MEASURED_FROM = 20  # steps that a stack has to make in a visit before its pace 
 MARGIN = 10.0  # seconds of a budget that nothing is planned for: imports before it, the unforeseen
 # First guesses of what a visit costs beside its steps; what is met is measured.
 START_SECONDS = 90.0  # until a compiled stack is at its pace
-SCORE_SECONDS = 12.0  # scores of one run on one core, whole test set
+SCORE_SECONDS = {"cuda": 2.0, "cpu": 60.0}  # scores of one run of the paper's size, whole test set
 WRITE_RATE = 2e8  # bytes a second of a checkpoint
 
 
 # --- what is to be done ---
 
 
-def in_order(profile: str) -> list[Run]:
+def in_order(profile: str, seeds: int | None = None) -> list[Run]:
     """Every run of a profile, most valuable first: the rows of Table 1 seed by seed, then the rest of Figure 1 seed by seed."""
-    plan, rows = experiments.plan(profile), len(experiments.table_1())
+    plan, rows = experiments.plan(profile, seeds), len(experiments.table_1())
     found = []
     for part in (plan[:rows], plan[rows:]):
         for seed in range(max((len(seeds) for _, seeds in part), default=0)):
@@ -93,8 +93,8 @@ class Visit:
     size: int  # models at once, at most
     options: dict = field(default_factory=dict)  # of Stack: precision, compiled, graphed
     have: tuple[Path, ...] = ()
-    workers: int = 1  # processes that score
     log: Callable[[str], None] = print
+    seeds: int | None = None  # of every setting; as the profile says unless told
     stop_at: int | None = None  # a step at which to stop as if the time were over: for rehearsals and tests
     told: bool = False  # to stop, by a signal
     finished: int = 0
@@ -102,9 +102,9 @@ class Visit:
     write_rate: float = WRITE_RATE
 
     def __post_init__(self) -> None:
-        self.runs = in_order(self.profile)
+        self.runs = in_order(self.profile, self.seeds)
         settings = self.runs[0][0]
-        self.score_seconds = SCORE_SECONDS * settings.test_images / 73_728
+        self.score_seconds = SCORE_SECONDS[self.data.bits.device.type] * settings.test_images / 73_728
         self.start_seconds = START_SECONDS if self.options.get("compiled") else 0.0
         self.model_bytes = 12 * sum(p.numel() for p in models.fc_vae(settings.latents, settings.width).parameters())
         name = torch.cuda.get_device_name() if self.data.bits.is_cuda else processor()
@@ -129,7 +129,7 @@ class Visit:
     def seconds_for(self, count: int) -> float:
         """Of a new stack of so many models, from its start to its last result; of what is not known yet, nothing."""
         training = self.runs[0][0].steps * (self.pace or 0.0) * count
-        return self.start_seconds + training + self.score_seconds * math.ceil(count / self.workers)
+        return self.start_seconds + training + self.score_seconds * count
 
     def go(self) -> None:
         """Train, score and write until nothing is left or the time is over."""
@@ -186,17 +186,17 @@ class Visit:
             results.write_whole(self.out / "checkpoints" / "pace.json", paces.encode())
             how = ", ".join(f"{k} {v}" for k, v in stack.how().items())
             self.log(f"{steps:,} steps in {seconds:.0f} s, lately {1e3 * self.pace:.3g} ms a model step ({how})")
-        if not ended or (steps and self.left() < self.score_seconds * math.ceil(count / self.workers)):
+        if not ended or (steps and self.left() < self.score_seconds * count):
             if steps:
                 self.save(stack, path)
             return False
         began, wanted = time.perf_counter(), [run for run in self.pending() if run in stack.runs]
         try:
-            self.finished += stack_results.write(stack, wanted, self.profile, self.out, self.data, self.workers, self.log)
+            self.finished += stack_results.write(stack, wanted, self.profile, self.out, self.data, self.log)
         except BaseException:
             self.save(stack, path)  # nothing but the scores is lost
             raise
-        self.score_seconds = (time.perf_counter() - began) / math.ceil(count / self.workers)
+        self.score_seconds = (time.perf_counter() - began) / max(1, len(wanted))
         path.unlink(missing_ok=True)
         return True
 
@@ -216,7 +216,7 @@ class Visit:
             return "; ".join([*words, f"nothing is left of {len(self.runs)} runs"])
         words.append(f"{todo} of {len(self.runs)} runs are left")
         if self.pace:
-            each = self.runs[0][0].steps * self.pace + self.score_seconds / self.workers
+            each = self.runs[0][0].steps * self.pace + self.score_seconds
             visits = math.ceil(todo * each / max(1.0, 60 * minutes - self.start_seconds - MARGIN))
             words.append(f"about {visits} more visit{'s' * (visits > 1)} of {minutes:g} minutes")
         return "; ".join(words)
@@ -232,7 +232,7 @@ def visit(args, profile: str, out: Path, minutes: float, stop_at: int | None = N
         "precision": args.precision or ("bf16" if cuda else "float32"), "compiled": cuda and not args.no_compile,
         "graphed": cuda and not args.no_graph,
     }  # fmt: skip
-    experiments.profile(profile)
+    in_order(profile, args.seeds)  # refuses what it does not know, before any work
     if not cuda:
         torch.set_num_threads(1)  # as run.py has it, so that results do not depend on the number of cores
     data = packed.load("shapes2d", args.data, device)
@@ -244,7 +244,7 @@ def visit(args, profile: str, out: Path, minutes: float, stop_at: int | None = N
             raise ValueError(f"another visit or `make replicate` is at work in {out}; wait for it or stop it") from None
         have = (Path("results") / profile if args.have is None else Path(args.have),)
         log = functools.partial(print, flush=True)
-        here = Visit(profile, out, data, began + 60 * minutes, args.stack, options, have, args.workers, log, stop_at)
+        here = Visit(profile, out, data, began + 60 * minutes, args.stack, options, have, log, args.seeds, stop_at)
         log(f"Profile {profile} on {device.type}: {len(here.pending())} of {len(here.runs)} runs to do, {minutes:g} minutes")
 
         def tell(signum: int, frame: object) -> None:
@@ -279,6 +279,7 @@ def rehearse(args) -> None:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="paper", help=", ".join(experiments.PROFILES))
+    parser.add_argument("--seeds", type=int, help="of every setting; as the profile says unless told")
     parser.add_argument("--minutes", type=float, default=9.0, help="from start to exit")
     parser.add_argument("--out", help="results folder; runs/PROFILE unless told")
     parser.add_argument("--have", help="another folder whose results count; results/PROFILE unless told")
@@ -287,7 +288,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--precision", help=", ".join(stacked.PRECISIONS) + "; bf16 on a GPU, float32 on the CPU unless told")
     parser.add_argument("--no-compile", action="store_true", help="on a GPU: without torch.compile")
     parser.add_argument("--no-graph", action="store_true", help="on a GPU: without CUDA graphs")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that score")
     parser.add_argument("--data", default="data")
     parser.add_argument("--rehearse", action="store_true", help="the smoke profile, stopped and gone on with, in OUT/rehearsal")
     args = parser.parse_args(arguments)

@@ -184,7 +184,7 @@ def test_a_checkpoint_whose_runs_are_finished_elsewhere_is_dropped(undisturbed, 
 def test_a_run_that_diverges_is_noted_and_the_others_are_written(images, tmp_path, monkeypatch):
     rows = experiments.plan("smoke")
     wild = dataclasses.replace(rows[3][0], lambda_od=1e38, lambda_d=1e38)
-    monkeypatch.setattr(experiments, "plan", lambda profile: [*rows[:3], (wild, (0,)), *rows[4:]])
+    monkeypatch.setattr(experiments, "plan", lambda *_: [*rows[:3], (wild, (0,)), *rows[4:]])
     made = make(images, tmp_path)
     made.go()
     assert made.finished == 5 and made.pending() == [] and any(line.startswith("DIVERGED: DIP-VAE-I (lambda_od 1e+38)") for line in made.said)
@@ -198,7 +198,7 @@ def test_a_run_that_diverges_is_noted_and_the_others_are_written(images, tmp_pat
 @pytest.fixture
 def command(data_dir, tmp_path, capsys):
     def call(*words):
-        status = visit.main(["--data", str(data_dir), "--out", str(tmp_path), "--device", "cpu", "--workers", "1", *map(str, words)])
+        status = visit.main(["--data", str(data_dir), "--out", str(tmp_path), "--device", "cpu", *map(str, words)])
         captured = capsys.readouterr()
         return status, captured.out, captured.err
 
@@ -225,7 +225,7 @@ def test_an_edit_while_it_trains_is_refused(images, tmp_path, monkeypatch):
 
 
 def test_the_rehearsal(command, tmp_path):
-    status, out, err = command("--rehearse", "--workers", 2)
+    status, out, err = command("--rehearse")
     assert (status, err) == (0, "") and "Rehearsal passed: 6 results" in out and "go on from step 30 of 60" in out
     assert len(list((tmp_path / "rehearsal").glob("*.json"))) == 6
 
@@ -239,6 +239,7 @@ def test_a_budget_too_short_ends_cleanly(command, tmp_path):
     ("words", "message"),
     [
         (("--profile", "fast"), "unknown profile 'fast'; the profiles are smoke, quick, paper"),
+        (("--profile", "smoke", "--seeds", 0), "SEEDS must be a whole number from 1 to 100 (how many seeds a setting), not 0"),
         (("--profile", "smoke", "--minutes", 0), "minutes and stack must be above 0, not 0.0 and 16"),
         (("--profile", "smoke", "--minutes", "nan"), "minutes and stack must be above 0, not nan and 16"),
         (("--profile", "smoke", "--stack", 0), "minutes and stack must be above 0, not 9.0 and 0"),
