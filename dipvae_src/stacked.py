@@ -185,8 +185,8 @@ class Stack:
 
     def _capture(self) -> None:
         """The step as a CUDA graph; capturing computes nothing."""
-        graph = torch.cuda.CUDAGraph()
         try:
+            graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, stream=self.stream):
                 self._update()
             self.graph = graph

@@ -1,5 +1,6 @@
 """Many models at once: each is the model of the plain loop; stopping, diverging and failing parts leave the others as they were."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -239,6 +240,41 @@ def test_where_compiling_fails_it_says_so_and_goes_on(images, monkeypatch):
         assert stack.how() == {"models": 2, "precision": precision, "compiled": False, "graph": False}
         assert torch.equal(flat(stack.model(1)), flat(trained(RUNS[:2], images, precision=precision).model(1)))
     assert said == 2 * ["NOT COMPILED: torch.compile failed (no compiler); going on without it, more slowly"]
+
+
+def test_where_capturing_fails_it_says_so_and_goes_on(images):
+    """A build without CUDA has no graphs; the flag is set past the check that refuses it there."""
+    said = []
+    stack = Stack(RUNS[:2], images, log=said.append)
+    stack.graphed, stack.stream = True, None
+    assert stack.train() and not stack.how()["graph"]
+    (line,) = said
+    assert line.startswith("NO CUDA GRAPH: capturing failed (") and line.endswith("); going on without it, more slowly")
+    assert torch.equal(flat(stack.model(1)), flat(trained(RUNS[:2], images).model(1)))
+
+
+def test_the_capture_is_no_step_and_every_step_after_it_a_replay(images, monkeypatch):
+    """With a graph that records nothing and whose replay makes the step: what is left is the order of things."""
+    stack, said = Stack(RUNS[:2], images), []
+    update = stack._update
+
+    class Graph:
+        def replay(self):
+            said.append(stack.step)
+            update()
+
+    @contextlib.contextmanager
+    def capture(graph, stream):
+        said.append("capture")
+        stack._update = lambda: None
+        yield
+        stack._update = None  # not to be called again
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", capture)
+    stack.graphed, stack.stream = True, None
+    assert stack.train() and said == ["capture", *range(stacked.WARM_UP, stack.steps)]
+    assert torch.equal(flat(stack.model(1)), flat(trained(RUNS[:2], images).model(1)))
 
 
 def test_an_error_later_on_is_not_taken_for_one_of_the_compiler(images):
