@@ -245,6 +245,7 @@ def visit(args, profile: str, out: Path, minutes: float, stop_at: int | None = N
         have = (Path("results") / profile if args.have is None else Path(args.have),)
         log = functools.partial(print, flush=True)
         here = Visit(profile, out, data, began + 60 * minutes, args.stack, options, have, log, args.seeds, stop_at)
+        here.pace = here.pace or (args.pace / 1e3 if args.pace else None)
         log(f"Profile {profile} on {device.type}: {len(here.pending())} of {len(here.runs)} runs to do, {minutes:g} minutes")
 
         def tell(signum: int, frame: object) -> None:
@@ -284,6 +285,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", help="results folder; runs/PROFILE unless told")
     parser.add_argument("--have", help="another folder whose results count; results/PROFILE unless told")
     parser.add_argument("--stack", type=int, default=16, help="models at once, at most")
+    parser.add_argument("--pace", type=float, help="milliseconds of a model step to plan with, until a visit has measured it")
     parser.add_argument("--device", help="cpu or cuda; the GPU where there is one unless told")
     parser.add_argument("--precision", help=", ".join(stacked.PRECISIONS) + "; bf16 on a GPU, float32 on the CPU unless told")
     parser.add_argument("--no-compile", action="store_true", help="on a GPU: without torch.compile")

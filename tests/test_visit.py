@@ -231,8 +231,9 @@ def test_the_rehearsal(command, tmp_path):
 
 
 def test_a_budget_too_short_ends_cleanly(command, tmp_path):
-    status, out, err = command("--profile", "smoke", "--minutes", 0.01, "--have", tmp_path / "none")
-    assert (status, err) == (0, "") and "0 runs finished in this visit; 6 of 6 runs are left" in out
+    status, out, err = command("--profile", "smoke", "--minutes", 0.01, "--have", tmp_path / "none", "--pace", 5000)
+    assert (status, err) == (0, "") and "0 runs finished in this visit; 6 of 6 runs are left; about 1" in out
+    assert int(out.split("about ")[1].split(" more visits of 0.01 minutes")[0]) >= 1_800  # 6 runs of 60 steps of 5 s
 
 
 @pytest.mark.parametrize(
