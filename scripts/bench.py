@@ -28,11 +28,13 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch.utils.data import DataLoader, Dataset
 
-from data_prep import shapes2d
-from dipvae_src import data as packed
-from dipvae_src import evaluate, experiments, losses, models, results, sap, zdiff
-from dipvae_src.run import processor
-from dipvae_src.train import objective, train
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the project is not installed
+
+from data_prep import shapes2d  # noqa: E402
+from dipvae_src import data as packed  # noqa: E402
+from dipvae_src import evaluate, experiments, losses, models, results, sap, zdiff  # noqa: E402
+from dipvae_src.run import processor  # noqa: E402
+from dipvae_src.train import objective, train  # noqa: E402
 
 # seconds: of one training measurement; batch None: each network's own; sprites: 1,024 images each, 720 are the whole set
 FULL = dict(rounds=4, seconds=2.0, batch=None, sprites=720, renders=20_000, points=73_728, svm=dict(train=10_000, test=5_000))

@@ -1,4 +1,4 @@
-"""Fill README's tables, verdicts and minutes from result files, so that no number in it is typed.
+"""Fill README's tables, verdicts, minutes and speeds from result files, so that no number in it is typed.
 
     python scripts/readme.py            # what `make readme` calls
     python scripts/readme.py --check    # exit status 1 where README is stale (a test does this)
@@ -74,7 +74,24 @@ def profiles() -> str:
     return "\n".join(lines)
 
 
-BLOCKS = {"table_1": table_1, "picture": picture, "verdicts": verdicts, "minutes": minutes, "profiles": profiles}
+def speed() -> str:
+    bench = json.loads((ROOT / "results" / "bench.json").read_text())
+    lines = ["| what | here | beside it |", "| --- | --- | --- |"]
+    for row in bench["training"]:
+        ours, plain = f"{row['ours']['median']:,.0f} images/s", f"{row['plain']['median']:,.0f} images/s"
+        what = f"training {row['network']}, batch {row['batch_size']}, {row['device']}"
+        lines.append(f"| {what} | {ours} | {plain} by a plain DataLoader loop ({row['ratio']['median']:.2f} times) |")
+    runs, scores = bench["sharing"], bench["scores"]
+    several, single = (f"{runs[k]['images_per_second']['median']:,.0f} images/s" for k in ("processes", "threads"))
+    lines.append(f"| a sweep: one process a core, one thread each | {several} | {single} by one process on all cores |")
+    exact, svc = (f"{scores[k]['median']:.2f} s" for k in ("sap_exact_seconds", "sap_linear_svc_seconds"))
+    lines.append(f"| SAP of 73,728 images, exact, one core | {exact} | {svc} for the LinearSVC variant on 15,000 |")
+    rendered = f"{bench['rendering']['whole_set']['images_per_second']['median']:,.0f} images/s"
+    lines.append(f"| rendering 2D Shapes, bit-packed | {rendered} | |")
+    return "\n".join(lines)
+
+
+BLOCKS = {"table_1": table_1, "picture": picture, "verdicts": verdicts, "minutes": minutes, "profiles": profiles, "speed": speed}
 
 
 def filled(text: str) -> str:
