@@ -59,7 +59,7 @@ def minutes() -> str:
         return "Not measured yet: `.venv/bin/python scripts/fresh_clone.py`."
     facts = json.loads(path.read_text())
     rows = [
-        f"| `{name}` | {command['minutes']:.0f} | {command['what']} |" for name, command in facts["commands"].items()
+        f"| `{name}` | {command['minutes']:.1f} | {command['what']} |" for name, command in facts["commands"].items()
     ]
     machine = f"Measured from an empty clone with no environment: {facts['cores']} cores, {facts['processor']}, profile {facts['profile']}."
     return "\n".join(["| command | minutes | what it does |", "| --- | --- | --- |", *rows, "", machine])
