@@ -32,7 +32,7 @@ class BadCheckpoint(ValueError):
 def identity(data: Packed, precision: str) -> dict:
     """What has to be as it was, for a training to go on."""
     return {
-        "format": FORMAT, "code": stacked.LOADED, "data": data.sha256, "device": data.bits.device.type, "precision": precision,
+        "format": FORMAT, "code": results.STACKED, "data": data.sha256, "device": data.bits.device.type, "precision": precision,
     }  # fmt: skip
 
 

@@ -45,7 +45,7 @@ class Shown:
         devices = sorted({r["device"].split(":")[0] for r in self.results})
         if len(devices) > 1:
             parts.append(f"runs on {' and '.join(devices)}")
-        if first["code"] != results.LOADED:
+        if first["code"] not in (results.LOADED, results.STACKED):
             parts.append(f"made by code {first['code'][:7]}, not the present {results.LOADED[:7]}")
         return "; ".join(parts)
 

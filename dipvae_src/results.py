@@ -17,6 +17,7 @@ from dipvae_src.experiments import Settings, check, keeps_pictures
 
 # The files that decide the numbers of a run. Their comments and docstrings do not count, the rest does.
 CODE = ("losses.py", "models.py", "sap.py", "zdiff.py", "data.py", "train.py", "evaluate.py")
+ENGINE = ("batched.py", "stacked.py")  # and those of results that many models at once were trained for
 FORMAT = 1
 FIELDS = {
     "format": int, "profile": str, "settings": dict, "seed": int, "code": str, "data": dict, "versions": dict,
@@ -46,18 +47,19 @@ def without_comments(source: str) -> str:
     return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
-def code_hash(folder: Path = Path(__file__).parent) -> str:
+def code_hash(folder: Path = Path(__file__).parent, names: tuple[str, ...] = CODE) -> str:
     """A short SHA-256 of the files that decide the numbers; a comment, a docstring or a touch does not change it."""
-    text = "\0".join(name + "\0" + without_comments((folder / name).read_text("utf-8")) for name in CODE)
+    text = "\0".join(name + "\0" + without_comments((folder / name).read_text("utf-8")) for name in names)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 LOADED = code_hash()  # of the code that this process runs, whatever is edited later
+STACKED = code_hash(names=CODE + ENGINE)  # the same for results of stacked.py
 
 
 def check_unedited() -> None:
     """RuntimeError where the code on disk is no longer the code that this process loaded: its results would be misnamed."""
-    if code_hash() != LOADED:
+    if code_hash() != LOADED or code_hash(names=CODE + ENGINE) != STACKED:
         raise RuntimeError("the code was edited since this process started; start it (or the notebook's kernel) again")
 
 
@@ -144,7 +146,7 @@ def why_not(path: Path, settings: Settings, seed: int, data_sha256: str) -> str 
         return str(error)
     if result["settings"] != dataclasses.asdict(settings) or result["seed"] != seed:
         return "other settings"
-    if result["code"] != LOADED:
+    if result["code"] not in (LOADED, STACKED):
         return "other code"
     if result["data"].get("sha256") != data_sha256:
         return "other data"

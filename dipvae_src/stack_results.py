@@ -13,7 +13,7 @@ import numpy as np
 import sklearn
 import torch
 
-from dipvae_src import evaluate, experiments, models, results, stacked
+from dipvae_src import evaluate, experiments, models, results
 from dipvae_src.data import Packed
 from dipvae_src.experiments import Settings
 from dipvae_src.run import png, processor
@@ -41,7 +41,7 @@ def write(
     leaves its traversals and, in out/kept, its decoder and some latents. Raises RuntimeError where the code was edited since it
     was loaded, OSError on a full disk.
     """
-    stacked.check_unedited()
+    results.check_unedited()
     written = 0
     if data.bits.is_cuda:
         torch.set_float32_matmul_precision("highest")
@@ -50,7 +50,7 @@ def write(
         if (settings, seed) not in wanted:
             continue
         if m in stack.diverged:
-            note = {"message": stack.diverged[m], "code": stacked.LOADED, "data": data.sha256}
+            note = {"message": stack.diverged[m], "code": results.STACKED, "data": data.sha256}
             results.write_whole(path.with_suffix(".diverged"), (json.dumps(note) + "\n").encode())
             continue
         if path.exists():
@@ -74,7 +74,7 @@ def record(stack: Stack, m: int, profile: str, data: Packed, metrics: dict, pict
     name = torch.cuda.get_device_name() if data.bits.is_cuda else processor()
     return {
         "format": results.FORMAT, "profile": profile, "settings": dataclasses.asdict(settings), "seed": seed,
-        "code": stacked.LOADED, "engine": "stacked", "stack": stack.how(),
+        "code": results.STACKED, "engine": "stacked", "stack": stack.how(),
         "data": {"name": data.name, "source": data.source, "sha256": data.sha256},
         "versions": {
             "python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,

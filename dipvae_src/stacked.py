@@ -14,38 +14,20 @@ The mathematics: batched.py. Cost and floor: stack_bench.py. Stopping and going 
 
 import contextlib
 import dataclasses
-import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from dipvae_src import batched, models, results
+from dipvae_src import batched, models
 from dipvae_src.data import Packed
 from dipvae_src.experiments import Settings, check
 from dipvae_src.train import HISTORY_POINTS, stream
 
-CODE = ("batched.py", "stacked.py")  # that decide the numbers beside results.CODE
 PRECISIONS = ("float32", "tf32", "bf16")  # of the products; parameters, moments and losses are float32 in all three
 WARM_UP = 3  # steps before the capture: real ones, on the stream of the capture
-
-
-def code_hash() -> str:
-    """The `code` of a result that this engine made: all that decides a plain result, and the engine."""
-    sources = (results.without_comments((Path(__file__).parent / name).read_text("utf-8")) for name in CODE)
-    return hashlib.sha256("\0".join([results.code_hash(), *sources]).encode()).hexdigest()[:16]
-
-
-LOADED = code_hash()  # of the code that this process runs, as in results.py
-
-
-def check_unedited() -> None:
-    """RuntimeError where the code on disk is no longer the code that this process loaded: its results would be misnamed."""
-    if code_hash() != LOADED:
-        raise RuntimeError("the code was edited since this process started; start it again")
 
 
 def shape_of(settings: Settings) -> Settings:

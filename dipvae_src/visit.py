@@ -9,7 +9,6 @@ stack waits in OUT/checkpoints. SIGTERM and Ctrl-C end a visit as its budget wou
 """
 
 import argparse
-import dataclasses
 import fcntl
 import functools
 import gc
@@ -59,22 +58,14 @@ def in_order(profile: str, seeds: int | None = None) -> list[Run]:
 
 def counts(folder: Path, run: Run, data_sha256: str) -> bool:
     """Whether a folder holds this run's result as code and data are now, made by the plain loop or by the stacked engine."""
-    path = results.path_of(folder, *run)
-    if not path.exists() or results.why_not(path, *run, data_sha256) is None:
-        return path.exists()
-    try:
-        result = results.read(path)
-    except results.BadResult:
-        return False
-    wanted = (dataclasses.asdict(run[0]), run[1], stacked.LOADED, data_sha256)
-    return (result["settings"], result["seed"], result["code"], result["data"].get("sha256")) == wanted
+    return results.why_not(results.path_of(folder, *run), *run, data_sha256) is None
 
 
 def diverged(folder: Path, run: Run, data_sha256: str) -> str | None:
     """What was noted of a run that diverged under the code and on the data of now."""
     try:
         note = json.loads(results.path_of(folder, *run).with_suffix(".diverged").read_text())
-        return note["message"] if (note["code"], note["data"]) == (stacked.LOADED, data_sha256) else None
+        return note["message"] if (note["code"], note["data"]) == (results.STACKED, data_sha256) else None
     except (OSError, ValueError, KeyError):
         return None
 

@@ -270,7 +270,7 @@ def publish(args) -> None:
     """Copy exactly the runs of a profile, all complete and of this code, from runs/ to results/, to be committed."""
     profile = args.profile or "quick"
     plan, source, target = experiments.plan(profile), Path(args.runs) / profile, ROOT / "results" / profile
-    if any(result["code"] != results.LOADED for result in results.collect(source, plan)):
+    if any(r["code"] not in (results.LOADED, results.STACKED) for r in results.collect(source, plan)):
         raise Stop(f"the results in {source} were made by other code; run `make replicate` first")
     for old in [*target.glob("*.json"), *target.glob("*.png")]:
         old.unlink()

@@ -195,7 +195,7 @@ def test_a_checkpoint_of_other_code_data_or_precision_is_refused(images, saved, 
         checkpoints.restore(saved, images, "bf16")
     with pytest.raises(checkpoints.BadCheckpoint, match="cannot go on: its data is"):
         checkpoints.restore(saved, dataclasses.replace(images, sha256="other"))
-    monkeypatch.setattr(stacked, "LOADED", "edited")
+    monkeypatch.setattr(results, "STACKED", "edited")
     with pytest.raises(checkpoints.BadCheckpoint, match="cannot go on: its code is .*, here it is 'edited'"):
         checkpoints.restore(saved, images)
 
@@ -304,7 +304,7 @@ def test_what_is_no_stack_is_refused(images, runs, options, message):
 
 
 def test_its_results_are_known_by_their_code():
-    assert stacked.code_hash() != results.code_hash() and len(stacked.code_hash()) == 16
+    assert results.STACKED != results.LOADED and len(results.STACKED) == 16
 
 
 # --- what it costs ---

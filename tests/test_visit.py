@@ -47,7 +47,7 @@ def undisturbed(images, tmp_path_factory):
 def test_results_are_whole_and_known_by_their_engine(undisturbed, images):
     for settings, seed in visit.in_order("smoke"):
         result = results.read(results.path_of(undisturbed, settings, seed))  # validated, its picture's checksum too
-        assert result["engine"] == "stacked" and result["code"] == stacked.LOADED != results.LOADED
+        assert result["engine"] == "stacked" and result["code"] == results.STACKED != results.LOADED
         assert result["stack"] == {"models": 6, "precision": "float32", "compiled": False, "graph": False}
         assert result["picture"]["file"].endswith("_seed0.png") and result["metrics"]["images"] == 154
     assert not list((undisturbed / "checkpoints").glob("*.npz"))
@@ -129,7 +129,7 @@ def test_what_is_there_already_is_not_made_again(undisturbed, images, data_dir, 
     assert made.pending() == [(s, 0) for s in settings[3:]]
     made.go()
     assert made.finished == 3 and made.pending() == [] and all(p.read_bytes() == b for p, b in there.items())
-    assert results.read(older)["code"] == stacked.LOADED and len(list((tmp_path / "old").glob("*.json"))) == 1
+    assert results.read(older)["code"] == results.STACKED and len(list((tmp_path / "old").glob("*.json"))) == 1
     assert not results.path_of(tmp_path, settings[2], 0).exists()
     assert make(dataclasses.replace(images, sha256="other"), tmp_path).pending() == visit.in_order("smoke")
 
@@ -191,7 +191,7 @@ def test_a_run_that_diverges_is_noted_and_the_others_are_written(images, tmp_pat
     again = make(images, tmp_path)
     again.go()
     assert again.finished == 0 and "1 diverged and are not tried again (DIP-VAE-I (lambda_od 1e+38), seed 0: " in again.summary(9)
-    monkeypatch.setattr(stacked, "LOADED", "edited")
+    monkeypatch.setattr(results, "STACKED", "edited")
     assert (wild, 0) in make(images, tmp_path).pending()
 
 
@@ -218,7 +218,7 @@ def test_where_scoring_fails_the_training_is_kept(undisturbed, images, tmp_path,
 
 
 def test_an_edit_while_it_trains_is_refused(images, tmp_path, monkeypatch):
-    monkeypatch.setattr(stacked, "code_hash", lambda: "edited")
+    monkeypatch.setattr(results, "code_hash", lambda *_, **__: "edited")
     with pytest.raises(RuntimeError, match="the code was edited since this process started"):
         make(images, tmp_path).go()
     assert not list(tmp_path.glob("*.json"))
