@@ -45,6 +45,9 @@ class Shown:
         devices = sorted({r["device"].split(":")[0] for r in self.results})
         if len(devices) > 1:
             parts.append(f"runs on {' and '.join(devices)}")
+        ways = sorted({f"{r['stack']['precision']} products, stacked" if "stack" in r else "the plain loop" for r in self.results})
+        if ways != ["the plain loop"]:
+            parts.append(f"trained with {' and '.join(ways)}")
         if first["code"] not in (results.LOADED, results.STACKED):
             parts.append(f"made by code {first['code'][:7]}, not the present {results.LOADED[:7]}")
         return "; ".join(parts)

@@ -143,6 +143,12 @@ def test_collect_refuses_a_mixture(tmp_path, result, tiny, change, words):
         results.collect(tmp_path, [(tiny, (1, 2))])
 
 
+def test_collect_takes_both_engines_of_the_present_code(tmp_path, result, tiny):
+    results.write(results.path_of(tmp_path, tiny, 1), result | {"seed": 1})
+    results.write(results.path_of(tmp_path, tiny, 2), result | {"seed": 2, "code": results.STACKED})
+    assert [r["code"] for r in results.collect(tmp_path, [(tiny, (1, 2))])] == [results.LOADED, results.STACKED]
+
+
 # --- the code's hash ---
 
 
