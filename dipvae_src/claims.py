@@ -1,4 +1,4 @@
-"""The paper's claims that Table 1's runs decide, each with a rule that was fixed before the runs.
+"""The paper's claims that Table 1's runs decide, each with a rule that was fixed before the committed runs (LOG.md says what had been seen).
 
 Every rule asks for the 95 % interval of a difference over seeds (Welch's t) to lie on one side; where it straddles the line the
 claim is undecided. With one seed nothing is decided, nor is it where a model that the claim is about ignores its latents: such a
