@@ -10,13 +10,9 @@ so the 3 GB that they unpack to are never in memory.
 
 import argparse
 import hashlib
-import http.client
 import json
-import os
 import sys
 import time
-import urllib.error
-import urllib.request
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -25,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from data_prep import shapes2d
+from data_prep import archives, shapes2d
 from data_prep.packed import BYTES_PER_IMAGE, HEIGHT, WIDTH, packed_problem, write_packed
 
 FILE_NAME = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
@@ -171,43 +167,7 @@ def download(path: Path, url: str = URL, md5: str = MD5, sha1: str = SHA1, say=l
     Raises OSError when the server cannot be reached or the connection breaks (what came is kept), ValueError when
     what came is not the published file (it is deleted).
     """
-    if path.exists():
-        check_archive(path, md5, sha1)
-        say(f"{path} is already there and whole")
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    say(f"downloading {url}" + (f" from byte {have:,}" if have else ""))
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            resumed = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-            expected = answer.headers.get("Content-Length")
-            with open(part, "ab" if have and resumed else "wb") as file:
-                start = file.tell()
-                while piece := answer.read(1 << 18):
-                    file.write(piece)
-                file.flush()
-                os.fsync(file.fileno())
-                if expected is not None and file.tell() - start < int(expected):
-                    raise http.client.IncompleteRead(b"")
-    except urllib.error.HTTPError as error:
-        if not (error.code == 416 and have):  # 416: nothing is left to send, so the part may be the whole
-            raise OSError(f"{url} answered {error.code} {error.reason}") from error
-    except urllib.error.URLError as error:
-        raise OSError(
-            f"cannot reach {url} ({error.reason}); offline? Fetch {FILE_NAME} elsewhere and pass it with --path"
-        ) from error
-    except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
-        raise OSError(f"the connection broke after {part.stat().st_size:,} bytes; the same command continues") from error
-    try:
-        check_archive(part, md5, sha1)
-    except ValueError:
-        part.unlink()
-        raise
-    os.replace(part, path)
-    say(f"downloaded and checked {path}")
+    archives.download(path, url, lambda file: check_archive(file, md5, sha1), say)
 
 
 def read_animation(path: Path) -> UInt8[np.ndarray, "frames 64 64"]:

@@ -9,7 +9,8 @@
                         labels_sha256)
 
 The pixels go to a `.part`, are synced, checked and renamed, the labels likewise; the JSON is written last and removed
-first, so a set is complete exactly when its JSON is there and agrees with the files beside it.
+first, so a set is complete exactly when its JSON is there and agrees with the files beside it. `write_packed` starts anew
+each time; `write_images`, for sets that take minutes, goes on from the pieces that an interrupted call left.
 """
 
 import errno
@@ -18,7 +19,14 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterable
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +35,8 @@ from jaxtyping import Bool, Int16
 HEIGHT = WIDTH = 64
 BYTES_PER_IMAGE = HEIGHT * WIDTH // 8
 BYTES_PER_RGB = 3 * HEIGHT * WIDTH
+CHUNK = 256  # colour images packed at a time: 3 MB, a third of a second's work, lost at most per process when killed
+SAY_EVERY = 5.0  # seconds between lines of progress
 
 
 def sha256_of(path: Path) -> str:
@@ -88,6 +98,33 @@ def write_synced(path: Path, content: bytes) -> None:
         raise
 
 
+def _size(info: dict) -> int:
+    return info["images"] * (BYTES_PER_RGB if info.get("channels", 1) == 3 else BYTES_PER_IMAGE)
+
+
+def _check_room(pixels: Path, needed: int) -> None:
+    free = shutil.disk_usage(pixels.parent).free
+    if free < needed:
+        raise OSError(errno.ENOSPC, f"{needed / 1e6:,.0f} MB are needed for {pixels} and {free / 1e6:,.0f} MB are free")
+
+
+def _complete(part: Path, info: dict, written: int, digest: str, sha256: str | None, labels: bytes | None) -> dict:
+    """Check what was written to <pixels>.part, then name it, with its labels before it and its JSON after it."""
+    pixels = part.with_suffix("")
+    if written != _size(info):
+        raise ValueError(f"{written:,} bytes were made for {pixels}, {_size(info):,} expected")
+    if sha256 is not None and digest != sha256:
+        raise ValueError(f"the images made for {pixels} have sha256 {digest}, {sha256} expected")
+    info = {**info, "height": HEIGHT, "width": WIDTH, "bytes": written, "sha256": digest}
+    pixels.with_suffix(".json").unlink(missing_ok=True)
+    if labels is not None:
+        info["labels_sha256"] = hashlib.sha256(labels).hexdigest()
+        write_synced(pixels.with_suffix(".labels.npz"), labels)
+    os.replace(part, pixels)
+    write_synced(pixels.with_suffix(".json"), (json.dumps(info, indent=1) + "\n").encode())
+    return info
+
+
 def write_packed(
     out: Path, stem: str, pieces: Iterable[bytes], info: dict, sha256: str | None = None, labels: bytes | None = None
 ) -> dict:
@@ -97,15 +134,11 @@ def write_packed(
     images; `labels` is what `labels_file` makes. Raises OSError if the disk has no room (nothing is left behind) and
     ValueError if the bytes written are too few, too many, or not those of `sha256`.
     """
-    channels = info.get("channels", 1)
-    size = info["images"] * (BYTES_PER_RGB if channels == 3 else BYTES_PER_IMAGE)
     out.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(out).free
-    pixels, sidecar = out / f"{stem}.{'rgb' if channels == 3 else 'bits'}", out / f"{stem}.json"
+    pixels = out / f"{stem}.{'rgb' if info.get('channels', 1) == 3 else 'bits'}"
     part = pixels.with_name(pixels.name + ".part")
     part.unlink(missing_ok=True)
-    if free < size:
-        raise OSError(errno.ENOSPC, f"{size / 1e6:,.0f} MB are needed for {pixels} and {free / 1e6:,.0f} MB are free")
+    _check_room(pixels, _size(info))
     digest, written = hashlib.sha256(), 0
     try:
         with open(part, "wb") as file:
@@ -115,20 +148,155 @@ def write_packed(
                 written += len(piece)
             file.flush()
             os.fsync(file.fileno())
-        if written != size:
-            raise ValueError(f"{written:,} bytes were made for {pixels}, {size:,} expected")
-        if sha256 is not None and digest.hexdigest() != sha256:
-            raise ValueError(f"the images made for {pixels} have sha256 {digest.hexdigest()}, {sha256} expected")
-        info = {**info, "height": HEIGHT, "width": WIDTH, "bytes": written, "sha256": digest.hexdigest()}
-        sidecar.unlink(missing_ok=True)
-        os.replace(part, pixels)
-        if labels is not None:
-            info["labels_sha256"] = hashlib.sha256(labels).hexdigest()
-            write_synced(out / f"{stem}.labels.npz", labels)
-        write_synced(sidecar, (json.dumps(info, indent=1) + "\n").encode())
+        return _complete(part, info, written, digest.hexdigest(), sha256, labels)
     except BaseException as error:
         part.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise OSError(error.errno, f"cannot write {pixels}, nothing of it was kept: {error.strerror}") from error
         raise
+
+
+def write_images(
+    out: Path,
+    stem: str,
+    read: Callable[[int], object],
+    work: Callable[[list], bytes],
+    info: dict,
+    labels: bytes,
+    processes: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict:
+    """Pack colour images with several processes (None: one a core), going on where an interrupted call stopped.
+
+    `read(i)`, called here and in order, gives what `work` needs for image i; `work`, called elsewhere on a list of
+    them, gives their bytes. `info` must name all that the bytes depend on. Nothing is done where a set with the same
+    `info` (but for "software") and labels is whole. Pieces of CHUNK images go to the `.part`, and the checksum of each
+    to <stem>.journal.part, which opens with `info`; the next call keeps the pieces that are still as the journal says, if
+    `info` and labels are the same. Raises OSError when the disk is full (what is packed is kept), and what `read` and
+    `work` raise; at a ValueError, which says that the input is wrong, nothing is kept.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    pixels, images = out / f"{stem}.rgb", info["images"]
+    part, journal = out / f"{stem}.rgb.part", out / f"{stem}.journal.part"
+    info = {**info, "channels": 3}
+    identity = {**info, "labels_sha256": hashlib.sha256(labels).hexdigest()}
+    if _same(out / f"{stem}.json", identity) and packed_problem(out, stem) is None:
+        say(f"{pixels} is already there and whole; nothing to do")
+        return json.loads((out / f"{stem}.json").read_text())
+    _check_room(pixels, _size(info) + len(labels) - (part.stat().st_size if part.exists() else 0))
+    digest, written = _kept(part, journal, json.dumps(identity, sort_keys=True))
+    first = written // BYTES_PER_RGB
+    say(f"packing {images:,} images into {pixels}" + (f", going on from image {first:,}" if first else ""))
+    tasks = ([read(i) for i in range(start, min(start + CHUNK, images))] for start in range(first, images, CHUNK))
+    begun = shown = time.monotonic()
+    try:
+        with (
+            closing(_made(work, tasks, processes or cores())) as pieces,
+            open(part, "ab", buffering=0) as file,  # no buffers, which would write again, and fail again, when closed
+            open(journal, "ab", buffering=0) as notes,
+        ):
+            for piece in pieces:
+                with _writing(part):
+                    rest = memoryview(piece)
+                    while rest:
+                        rest = rest[file.write(rest) :]
+                    notes.write(_line(piece))
+                digest.update(piece)
+                written += len(piece)
+                done, now = written // BYTES_PER_RGB, time.monotonic()
+                if now - shown >= SAY_EVERY:
+                    shown, rate = now, (done - first) / (now - begun)
+                    left = (images - done) / rate / 60
+                    say(f"  {done:,} of {images:,} images, {rate:,.0f} a second, {left:.1f} minutes left")
+            with _writing(part):
+                os.fsync(file.fileno())
+        with _writing(part):
+            info = _complete(part, info, written, digest.hexdigest(), None, labels)
+    except ValueError:
+        part.unlink(missing_ok=True)
+        journal.unlink(missing_ok=True)
+        raise
+    journal.unlink(missing_ok=True)
+    took = time.monotonic() - begun
+    rate = (images - first) / max(took, 1e-9)
+    say(f"wrote {info['bytes']:,} bytes in {took:.1f} s ({rate:,.0f} images a second), sha256 {info['sha256']}")
     return info
+
+
+@contextmanager
+def _writing(part: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        wrong = f"cannot write {part} ({error.strerror}); make room, and the same command goes on from there"
+        raise OSError(error.errno, wrong) from error
+
+
+def _line(piece: bytes) -> bytes:
+    return f"{len(piece)} {hashlib.sha256(piece).hexdigest()}\n".encode()
+
+
+def _same(sidecar: Path, identity: dict) -> bool:
+    """Whether the JSON of a packed set says the same as `identity`; "software" is history, not identity."""
+    try:
+        there, here = json.loads(sidecar.read_text()), json.loads(json.dumps(identity))
+        return all(there.get(key) == value for key, value in here.items() if key != "software")
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _kept(part: Path, journal: Path, head: str) -> tuple:
+    """The digest so far and the length of the pieces that an interrupted call left whole; both files are cut to them."""
+    digest, written, lines = hashlib.sha256(), 0, [head.encode() + b"\n"]
+    there = journal.read_bytes().splitlines(keepends=True) if journal.is_file() and part.is_file() else []
+    if there[:1] == lines:
+        with open(part, "rb") as file:
+            for line in there[1:]:
+                piece = file.read(CHUNK * BYTES_PER_RGB)
+                if not piece or line != _line(piece):
+                    break
+                digest.update(piece)
+                written += len(piece)
+                lines.append(line)
+    with open(part, "ab") as file:
+        file.truncate(written)
+    journal.write_bytes(b"".join(lines))
+    return digest, written
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _made(work: Callable, tasks: Iterable, processes: int) -> Iterator[bytes]:
+    """`work` of every task, in order, by so many processes; no more than two tasks a process are held at a time."""
+    if processes == 1:
+        yield from map(work, tasks)
+        return
+    pool = ProcessPoolExecutor(processes, initializer=_begin_worker)
+    try:
+        waiting = deque()
+        for task in tasks:
+            waiting.append(pool.submit(work, task))
+            if len(waiting) == 2 * processes:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise OSError("a packing process was killed (out of memory?); the same command goes on from there") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin_worker() -> None:
+    """Leave Ctrl-C to the parent, and end soon after it: a killed parent cannot stop its processes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
