@@ -29,6 +29,7 @@ class ZDiff:
     train: int  # vectors the classifier was fitted on
     test: int  # vectors it was scored on
     seed: int
+    balanced: bool  # whether the values of a factor were drawn equally often
 
 
 @no_type_check  # its own checks say more
@@ -40,6 +41,7 @@ def z_diff_score(
     train: int = 10_000,
     test: int = 5_000,
     seed: int = 0,
+    balanced: bool = False,
 ) -> ZDiff:
     """Z-diff in percent from encoded images: latents (N, D) the means mu(x), factors (N, K) their integer classes.
 
@@ -49,9 +51,11 @@ def z_diff_score(
 
     Each pair has a value of its own (a batch of Higgins et al. fixes the factor, not its value). The first of a pair is
     uniform over the rows, the second uniform over the other rows with the same value. Pairs for training and test come
-    from the same images. The classifier is the paper's (recalled, unverified): one-vs-rest linear SVM, C = 0.01. Raises
-    ValueError on NaN, shapes that do not match, factors that are not integers or never change, a value that only one
-    row has, fewer than two factors.
+    from the same images. With `balanced`, the value is drawn first, uniformly over those that the factor takes, and then the
+    first of the pair, uniformly over the rows with that value: for attributes that few images have (CelebA), whose pairs
+    would else nearly all share its absence; which of the two the paper does is open. The classifier is the paper's
+    (recalled, unverified): one-vs-rest linear SVM, C = 0.01. Raises ValueError on NaN, shapes that do not match, factors
+    that are not integers or never change, a value that only one row has, fewer than two factors.
     """
     latents, factors = check_codes(latents, factors, min_latents=1)
     if factors.dtype.kind not in "biu":
@@ -62,6 +66,8 @@ def z_diff_score(
     for name, size, least in (("pairs", pairs, 1), ("train", train, 2), ("test", test, 1)):
         if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < least:
             raise ValueError(f"{name} is a whole number, at least {least}; got {size!r}")
+    if not isinstance(balanced, bool):
+        raise ValueError(f"balanced is True or False; got {balanced!r}")
 
     rng = np.random.default_rng(seed)
     picked = rng.integers(n_factors, size=train + test)
@@ -70,7 +76,7 @@ def z_diff_score(
     vectors = np.empty((train + test, latents.shape[1]))
     for j in range(n_factors):
         rows = np.flatnonzero(picked == j)
-        vectors[rows] = _mean_differences(latents, factors[:, j], j, len(rows), pairs, rng)
+        vectors[rows] = _mean_differences(latents, factors[:, j], j, len(rows), pairs, rng, balanced)
 
     # scikit-learn's defaults moved between releases, so none is relied upon. The primal needs no random numbers.
     svc = LinearSVC(
@@ -79,22 +85,30 @@ def z_diff_score(
     )  # fmt: skip
     svc.fit(vectors[:train], picked[:train])
     accuracy = 100 * float(svc.score(vectors[train:], picked[train:]))
-    return ZDiff(accuracy, 100 / n_factors, pairs=pairs, train=train, test=test, seed=seed)
+    return ZDiff(accuracy, 100 / n_factors, pairs=pairs, train=train, test=test, seed=seed, balanced=balanced)
 
 
-def _mean_differences(latents, values, j, count, pairs, rng):
-    """(count, D): mean of |mu(x1) - mu(x2)| over `pairs` pairs of rows that share their entry of `values` (N,)."""
+def _mean_differences(latents, values, j, count, pairs, rng, balanced=False):
+    """(count, D): mean of |mu(x1) - mu(x2)| over `pairs` pairs of rows that share their entry of `values` (N,).
+
+    The first row of a pair is uniform over the rows, or if `balanced` over those of a value that is itself uniform.
+    """
     order = np.argsort(values, kind="stable")  # rows with the same value lie side by side
-    unique, first, size = np.unique(values[order], return_index=True, return_counts=True)
-    if (size < 2).any():
-        raise ValueError(f"factor {j} takes the value {unique[size.argmin()]} in one row only; a pair needs two")
-    group = np.repeat(np.arange(len(unique)), size)
-    first, size = first[group], size[group]  # of the group that each sorted position lies in
+    unique, first_of, size_of = np.unique(values[order], return_index=True, return_counts=True)
+    if (size_of < 2).any():
+        raise ValueError(f"factor {j} takes the value {unique[size_of.argmin()]} in one row only; a pair needs two")
+    group = np.repeat(np.arange(len(unique)), size_of)
+    first, size = first_of[group], size_of[group]  # of the group that each sorted position lies in
     by_value = latents[order]
 
     vectors = np.empty((count, latents.shape[1]))
     for begin in range(0, count, _CHUNK):
-        a = rng.integers(len(values), size=(min(_CHUNK, count - begin), pairs))
+        shape = (min(_CHUNK, count - begin), pairs)
+        if balanced:
+            value = rng.integers(len(unique), size=shape)
+            a = first_of[value] + rng.integers(size_of[value])
+        else:
+            a = rng.integers(len(values), size=shape)
         step = 1 + rng.integers(size[a] - 1)  # less than a full turn round the group: any row of it but a itself
         b = first[a] + (a - first[a] + step) % size[a]
         vectors[begin : begin + len(a)] = np.abs(by_value[a] - by_value[b]).mean(axis=1)

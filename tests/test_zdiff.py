@@ -3,6 +3,7 @@
 python -m pytest tests/test_zdiff.py
 """
 
+import hashlib
 import warnings
 
 import numpy as np
@@ -29,7 +30,7 @@ def test_perfect_code_scores_a_hundred_without_warnings():
         warnings.simplefilter("error")
         z = z_diff_score(standardised(y), y, seed=0)
     assert z.accuracy > 99.9
-    assert (z.chance, z.pairs, z.train, z.test, z.seed) == (20, 64, 10_000, 5_000, 0)
+    assert (z.chance, z.pairs, z.train, z.test, z.seed, z.balanced) == (20, 64, 10_000, 5_000, 0, False)
 
 
 def test_useless_codes_score_chance():
@@ -81,6 +82,56 @@ def test_a_pair_is_two_different_rows_of_one_group():
     assert counts / 5_000 == pytest.approx([0.4, 0.2, 0.2, 0.2], abs=0.03)
 
 
+# --- balanced pairs
+
+
+def test_without_balanced_the_pairs_are_those_of_the_version_before_it():
+    y = factors(2_000)
+    vectors = _mean_differences(y.astype(float), y[:, 0], 0, 600, 16, np.random.default_rng(7))
+    assert vectors[0].tolist() == [0.0, 2.5, 16.5625, 11.5, 9.4375]  # sixteenths, so exact everywhere
+    assert hashlib.sha256(vectors.tobytes()).hexdigest()[:16] == "2fb19c5f9e682c03"
+    z = standardised(y) + np.random.default_rng(0).normal(size=y.shape)
+    old = z_diff_score(z, y, pairs=4, train=500, test=500, seed=3)
+    assert old.accuracy == pytest.approx(44.8, abs=0.41)  # two vectors of the 500, for another machine's rounding
+    assert old == z_diff_score(z, y, pairs=4, train=500, test=500, seed=3, balanced=False)
+
+
+def test_half_of_the_balanced_pairs_share_a_rare_value():
+    # Two of 100 rows have the value, and only they differ: a pair's difference is 1 if it is theirs, else 0.
+    values, rows = np.zeros(100, dtype=int), np.zeros((100, 1))
+    values[[30, 60]], rows[60] = 1, 1.0
+    share = {
+        balanced: _mean_differences(rows, values, 0, 5_000, 1, np.random.default_rng(0), balanced).mean()
+        for balanced in (False, True)
+    }
+    assert share[False] == pytest.approx(0.02, abs=0.01) and share[True] == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_balanced_pair_is_two_different_rows_of_one_group_all_alike():
+    values = np.array([0, 1, 0, 1, 1])
+    rows = np.array([[0.0], [10.0], [1.0], [20.0], [40.0]])
+    differences = _mean_differences(rows, values, 0, 6_000, 1, np.random.default_rng(0), balanced=True)[:, 0]
+    seen, counts = np.unique(differences, return_counts=True)
+    # Half from the one pair of group 0, a sixth from each of the three pairs of group 1.
+    assert list(seen) == [1, 10, 20, 30] and counts / 6_000 == pytest.approx([1 / 2, 1 / 6, 1 / 6, 1 / 6], abs=0.03)
+
+
+def test_balanced_changes_nothing_where_classes_are_balanced():
+    y = factors(5_000)
+    z = standardised(y) + np.random.default_rng(0).normal(size=y.shape)
+    plain, balanced = (z_diff_score(z, y, **SMALL, balanced=b) for b in (False, True))
+    assert balanced.balanced and plain.accuracy == pytest.approx(balanced.accuracy, abs=5) and 40 < plain.accuracy < 95
+
+
+def test_balanced_tells_rare_attributes_apart():
+    rng = np.random.default_rng(0)
+    has = (rng.random((20_000, 4)) < 0.02).astype(int)
+    # Within the few images that have it an attribute's latent stands still; among the others it moves like all the rest.
+    latents = np.where(has == 1, 0.0, rng.normal(size=has.shape))
+    plain, balanced = (z_diff_score(latents, has, pairs=64, train=1_000, test=1_000, balanced=b) for b in (False, True))
+    assert balanced.accuracy > 95 and plain.accuracy < 50
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -96,6 +147,7 @@ def test_a_pair_is_two_different_rows_of_one_group():
         (dict(train=1), "train is a whole number, at least 2"),
         (dict(test=0), "test is a whole number, at least 1"),
         (dict(test=10.0), "test is a whole number"),
+        (dict(balanced=1), "balanced is True or False; got 1"),
     ],
 )
 def test_bad_input_is_refused(change, message):
