@@ -15,31 +15,37 @@ from dipvae_src.experiments import Settings
 
 
 def weights_of(settings: Sequence[Settings], device: torch.device) -> dict[str, Tensor]:
-    """beta, lambda_od, lambda_d, lambda_3, (M,) float32; `total`, (M,) bool: whether the penalty is on the total covariance."""
-    names = ("beta", "lambda_od", "lambda_d", "lambda_3")
+    """beta, lambda_od, lambda_d, lambda_3, memory, (M,) float32; `total` and `joint`, (M,) bool: which covariance, which moments."""
+    names = ("beta", "lambda_od", "lambda_d", "lambda_3", "memory")
     found = {name: torch.tensor([float(getattr(s, name)) for s in settings], device=device) for name in names}
-    return found | {"total": torch.tensor([s.objective == "dip-vae-ii" for s in settings], device=device)}
+    flags = {"total": [s.objective == "dip-vae-ii" for s in settings], "joint": [s.third_moments == "joint" for s in settings]}
+    return found | {name: torch.tensor(values, device=device) for name, values in flags.items()}
 
 
 def penalty(
-    mu: Float[Tensor, "batch latent"], log_var: Float[Tensor, "batch latent"], total: Bool[Tensor, ""],
-    lambda_od: Float[Tensor, ""], lambda_d: Float[Tensor, ""], lambda_3: Float[Tensor, ""],
-) -> Float[Tensor, ""]:  # fmt: skip
-    """The DIP penalty of one model, with weights that are tensors; 0 where they are 0."""
+    mu: Float[Tensor, "batch latent"], log_var: Float[Tensor, "batch latent"], running: Float[Tensor, "latent latent"],
+    total: Bool[Tensor, ""], joint: Bool[Tensor, ""], lambda_od: Float[Tensor, ""], lambda_d: Float[Tensor, ""],
+    lambda_3: Float[Tensor, ""], memory: Float[Tensor, ""],
+) -> tuple[Float[Tensor, ""], Float[Tensor, "latent latent"]]:  # fmt: skip
+    """The DIP penalty of one model, with weights that are tensors, 0 where they are 0; and the covariance that it is taken of."""
     covariance = torch.where(total, losses.total_covariance(mu, log_var), losses.covariance_of_means(mu))
+    covariance = losses.running_covariance(covariance, running, memory)
     off, diagonal = losses.dip_penalty(covariance, 1.0, 0.0), losses.dip_penalty(covariance, 0.0, 1.0)
     third = losses.third_moment_penalty(losses.third_central_moments(mu, log_var), 1.0)
-    return lambda_od * off + lambda_d * diagonal + lambda_3 * third
+    third = torch.where(joint, losses.third_moment_penalty(losses.joint_third_central_moments(mu, log_var).flatten(), 1.0), third)
+    return lambda_od * off + lambda_d * diagonal + lambda_3 * third, covariance.detach()
 
 
 def objective(
     nll: Float[Tensor, "model batch"], mu: Float[Tensor, "model batch latent"], log_var: Float[Tensor, "model batch latent"],
-    weights: dict[str, Tensor],
+    weights: dict[str, Tensor], running: Float[Tensor, "model latent latent"],
 ) -> Float[Tensor, "4 model"]:  # fmt: skip
-    """total, reconstruction, kl and penalty of each model: train.objective for all of them."""
+    """total, reconstruction, kl and penalty of each model: train.objective for all of them. `running` is updated in place."""
     reconstruction = nll.mean(dim=1)
     kl = losses.kl_to_standard_normal(mu.flatten(0, 1), log_var.flatten(0, 1)).view_as(nll).mean(dim=1)
-    dip = torch.func.vmap(penalty)(mu, log_var, *(weights[name] for name in ("total", "lambda_od", "lambda_d", "lambda_3")))
+    names = ("total", "joint", "lambda_od", "lambda_d", "lambda_3", "memory")
+    dip, covariance = torch.func.vmap(penalty)(mu, log_var, running.clone(), *(weights[name] for name in names))
+    running.copy_(covariance)
     return torch.stack([reconstruction + weights["beta"] * kl + dip, reconstruction, kl, dip])
 
 
@@ -56,14 +62,14 @@ def through(modules: nn.Module, x: Tensor, layers: Iterator[tuple[Tensor, Tensor
 
 def forward(
     template: models.VAE, leaves: list[Tensor], images: Float[Tensor, "model batch pixel"],
-    noise: Float[Tensor, "model batch latent"], weights: dict[str, Tensor],
+    noise: Float[Tensor, "model batch latent"], weights: dict[str, Tensor], running: Float[Tensor, "model latent latent"],
 ) -> Float[Tensor, "4 model"]:  # fmt: skip
     """The objective of each model on its own images and noise. `leaves`: weight, bias, weight, ... in the order of `template`."""
     layers = iter(zip(leaves[::2], leaves[1::2]))
     mu, log_var = through(template.encoder, images, layers).float().chunk(2, dim=2)  # (M, B, D) each
     logits = through(template.decoder, mu + torch.exp(0.5 * log_var) * noise, layers).float()
     nll = losses.bernoulli_nll(logits.flatten(0, 1), images.float().flatten(0, 1)).view(images.shape[:2])
-    return objective(nll, mu, log_var, weights)
+    return objective(nll, mu, log_var, weights, running)
 
 
 def adam_scale(step: Float[Tensor, ""], learning_rate: float) -> Float[Tensor, "2"]:

@@ -45,6 +45,7 @@ def save(path: Path, stack: Stack) -> None:
         "seconds": stack.seconds, "history": stack.history, "diverged": list(stack.diverged.items()),
     }  # fmt: skip
     arrays = {"facts": np.frombuffer(json.dumps(facts).encode(), np.uint8), "sums": stack.sums.cpu().numpy()}
+    arrays["running"] = stack.running.cpu().numpy()
     arrays["orders"] = torch.stack(orders).numpy()  # (M, bytes of a state) uint8
     arrays["noises"] = torch.stack([g.get_state() for g in stack.noises]).numpy()
     for name, tensors in (("parameter", stack.parameters), ("first", stack.first), ("second", stack.second)):
@@ -77,12 +78,14 @@ def restore(path: Path, data: Packed, precision: str = "float32", **options) -> 
         stack = Stack([(Settings(**settings), seed) for settings, seed in facts["runs"]], data, precision, **options)
         stack.step, stack.seconds, stack.history = facts["step"], facts["seconds"], facts["history"]
         stack.diverged = dict(facts["diverged"])
-        for name, tensors in (("parameter", stack.parameters), ("first", stack.first), ("second", stack.second), ("sums", [stack.sums])):
-            for i, tensor in enumerate(tensors):
-                saved = torch.from_numpy(arrays[name if name == "sums" else f"{name}_{i}"])
-                if saved.shape != tensor.shape or saved.dtype != tensor.dtype:
-                    raise ValueError(f"{name} {i} has shape {tuple(saved.shape)}, not {tuple(tensor.shape)}")
-                tensor.copy_(saved)
+        state = {"sums": stack.sums, "running": stack.running}
+        for name, tensors in (("parameter", stack.parameters), ("first", stack.first), ("second", stack.second)):
+            state |= {f"{name}_{i}": tensor for i, tensor in enumerate(tensors)}
+        for name, tensor in state.items():
+            saved = torch.from_numpy(arrays[name])
+            if saved.shape != tensor.shape or saved.dtype != tensor.dtype:
+                raise ValueError(f"{name} has shape {tuple(saved.shape)}, not {tuple(tensor.shape)}")
+            tensor.copy_(saved)
         for name, generators in (("orders", stack.orders), ("noises", stack.noises)):
             for generator, state in zip(generators, arrays[name], strict=True):
                 generator.set_state(torch.from_numpy(state))

@@ -5,10 +5,11 @@ Nothing here trains. Change a number here and `make plan` shows what it costs.
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 OBJECTIVES = ("beta-vae", "dip-vae-i", "dip-vae-ii")
-DATA_SETS = ("shapes2d",)
+NETWORKS = ("fc", "conv", "conv-2x2")
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,12 @@ class Settings:
     lambda_od: float = 0.0  # weight of the off-diagonal part of the DIP penalty
     lambda_d: float = 0.0  # weight of its diagonal part
     lambda_3: float = 0.0  # weight of the third moments (DIP-VAE-II on 2D Shapes)
-    data: str = "shapes2d"
+    third_moments: str = "marginal"  # which of them: each latent's own, or "joint": those of all triples of latents
+    memory: float = 0.0  # of a running covariance: the share of the past in it; 0: the minibatch's, as the paper has it
+    data: str = "shapes2d"  # one of DATA_SETS
     network: str = "fc"  # a row of the table in models.py
     width: int = 1200  # units of a fully connected layer
+    filters: int = 32  # of the first convolution
     latents: int = 10
     batch_size: int = 400
     steps: int = 100_000  # open in the paper
@@ -30,22 +34,29 @@ class Settings:
     test_images: int = 73_728  # scored images, from the 10 % held out
     zdiff_train: int = 10_000  # vectors that fit, and that test, the Z-diff classifier
     zdiff_test: int = 5_000
+    reading: str = ""  # a key of READINGS: what of the paper is read otherwise here; decides nothing but the name
 
     @property
     def label(self) -> str:
         """As tables and figures write it."""
+        reading = f", {self.reading}" if self.reading else ""
         if self.objective == "beta-vae":
-            return "VAE" if self.beta == 1 else f"beta-VAE (beta {self.beta:g})"
+            return ("VAE" if self.beta == 1 else f"beta-VAE (beta {self.beta:g})") + reading
         numeral = self.objective.removeprefix("dip-vae-").upper()
-        return f"DIP-VAE-{numeral} (lambda_od {self.lambda_od:g})"
+        return f"DIP-VAE-{numeral} (lambda_od {self.lambda_od:g}){reading}"
+
+    @property
+    def weight(self) -> float:
+        """The one weight that a curve of Figure 1 or 2 moves along: beta or lambda_od."""
+        return self.beta if self.objective == "beta-vae" else self.lambda_od
 
     @property
     def name(self) -> str:
         """As files write it; unique within a profile."""
-        if self.objective == "beta-vae":
-            return f"beta-vae_{self.beta:g}"
+        data = "" if self.data == "shapes2d" else f"{self.data}_"
         third = f"_m3-{self.lambda_3:g}" if self.lambda_3 else ""
-        return f"{self.objective}_{self.lambda_od:g}{third}"
+        reading = "_" + self.reading.replace(" ", "-") if self.reading else ""
+        return f"{data}{self.objective}_{self.weight:g}{third}{reading}"
 
 
 def check(settings: Settings) -> Settings:
@@ -63,7 +74,9 @@ def check(settings: Settings) -> Settings:
     for name, value, known in (
         ("objective", settings.objective, OBJECTIVES),
         ("data", settings.data, DATA_SETS),
-        ("network", settings.network, ("fc", "conv")),
+        ("network", settings.network, NETWORKS),
+        ("third_moments", settings.third_moments, ("marginal", "joint")),
+        ("reading", settings.reading, ("", *READINGS)),
     ):
         if value not in known:
             raise ValueError(f"unknown {name} {value!r}; known: {', '.join(known)}")
@@ -75,6 +88,10 @@ def check(settings: Settings) -> Settings:
         raise ValueError("lambda_3 belongs to dip-vae-ii; leave it 0 for dip-vae-i")
     if settings.objective != "beta-vae" and settings.batch_size < 2:
         raise ValueError("a covariance needs a batch_size of at least 2")
+    if settings.memory >= 1 or (settings.memory and settings.objective == "beta-vae"):
+        raise ValueError(f"memory belongs to the DIP objectives and is below 1, not {settings.memory} for {settings.objective}")
+    if settings.third_moments == "joint" and not settings.lambda_3:
+        raise ValueError("third_moments are penalised only where lambda_3 is above 0; leave it \"marginal\" or set lambda_3")
     if settings.learning_rate == 0:
         raise ValueError("learning_rate must be above 0")
     if settings.latents < 2:
@@ -82,34 +99,101 @@ def check(settings: Settings) -> Settings:
     return settings
 
 
-# --- the settings of the paper, 2D Shapes ---
+# --- the settings of the paper ---
 
 
-def beta_vae(beta: float, **common) -> Settings:
-    return Settings("beta-vae", beta=float(beta), **common)
+@dataclass(frozen=True)
+class DataSet:
+    """What the paper does on one of its data sets. Standing of each number: README; `open` ones are our choice."""
+
+    title: str
+    base: dict  # what it changes of the defaults of Settings
+    lambda_d_i: float  # lambda_d over lambda_od for DIP-VAE-I
+    lambda_d_ii: float  # and for DIP-VAE-II
+    lambda_3: float  # of DIP-VAE-II
+    rows: tuple[tuple[str, float], ...]  # (objective, weight) of Table 1; for chairs, which has no table: of the traversals (open)
 
 
-def dip_vae_i(lambda_od: float, **common) -> Settings:
-    """lambda_d = 10 lambda_od on 2D Shapes."""
-    return Settings("dip-vae-i", lambda_od=float(lambda_od), lambda_d=10.0 * lambda_od, **common)
+CONV = dict(network="conv", width=256, latents=32, batch_size=100, test_images=19_962)
+DATA_SETS = {
+    "shapes2d": DataSet(
+        "2D Shapes", base={}, lambda_d_i=10, lambda_d_ii=1, lambda_3=200,
+        rows=(("beta-vae", 1), ("beta-vae", 4), ("beta-vae", 60), ("dip-vae-i", 10), ("dip-vae-ii", 5), ("dip-vae-ii", 500)),
+    ),
+    "celeba": DataSet(
+        "CelebA", base=CONV, lambda_d_i=50, lambda_d_ii=0.5, lambda_3=0,
+        rows=(("beta-vae", 1), ("beta-vae", 4), ("beta-vae", 32), ("dip-vae-i", 2), ("dip-vae-ii", 1), ("dip-vae-ii", 80)),
+    ),
+    # lambda_d of DIP-VAE-II, batch, latents and rows are open in the paper; its networks' last kernels are 2x2.
+    "chairs": DataSet(
+        "3D Chairs", base=CONV | dict(network="conv-2x2", test_images=8_618), lambda_d_i=10, lambda_d_ii=1, lambda_3=0,
+        rows=(("beta-vae", 1), ("beta-vae", 4), ("dip-vae-i", 2), ("dip-vae-ii", 1)),
+    ),
+}  # fmt: skip
 
 
-def dip_vae_ii(lambda_od: float, lambda_3: float = 200.0, **common) -> Settings:
-    """lambda_d = lambda_od and lambda_3 = 200 on 2D Shapes."""
-    return Settings(
-        "dip-vae-ii", lambda_od=float(lambda_od), lambda_d=float(lambda_od), lambda_3=float(lambda_3), **common
-    )
+def beta_vae(beta: float, data: str = "shapes2d", **common) -> Settings:
+    return Settings("beta-vae", beta=float(beta), data=data, **DATA_SETS[data].base | common)
 
 
-def table_1(**common) -> list[Settings]:
-    """The six rows of Table 1, in its order."""
-    return [
-        beta_vae(1, **common), beta_vae(4, **common), beta_vae(60, **common),
-        dip_vae_i(10, **common), dip_vae_ii(5, **common), dip_vae_ii(500, **common),
-    ]  # fmt: skip
+def dip_vae_i(lambda_od: float, data: str = "shapes2d", **common) -> Settings:
+    """lambda_d follows from lambda_od by the data set's rule."""
+    rules = DATA_SETS[data]
+    weights = dict(lambda_od=float(lambda_od), lambda_d=float(rules.lambda_d_i * lambda_od))
+    return Settings("dip-vae-i", **weights, data=data, **rules.base | common)
+
+
+def dip_vae_ii(lambda_od: float, data: str = "shapes2d", lambda_3: float | None = None, **common) -> Settings:
+    """lambda_d follows from lambda_od by the data set's rule; lambda_3 is the data set's unless told."""
+    rules = DATA_SETS[data]
+    weights = dict(lambda_od=float(lambda_od), lambda_d=float(rules.lambda_d_ii * lambda_od))
+    third = float(rules.lambda_3 if lambda_3 is None else lambda_3)
+    return Settings("dip-vae-ii", **weights, lambda_3=third, data=data, **rules.base | common)
+
+
+MAKE: dict[str, Callable[..., Settings]] = {"beta-vae": beta_vae, "dip-vae-i": dip_vae_i, "dip-vae-ii": dip_vae_ii}
+
+
+def table_1(data: str = "shapes2d", **common) -> list[Settings]:
+    """The rows of Table 1 on a data set, in the paper's order."""
+    return [MAKE[objective](weight, data, **common) for objective, weight in DATA_SETS[data].rows]
+
+
+# What the paper leaves open, read otherwise: a model of Table 1 with one thing changed.
+READINGS: dict[str, Callable[[Settings], Settings]] = {
+    "no third moments": lambda s: replace(s, lambda_3=0.0),
+    "joint third moments": lambda s: replace(s, third_moments="joint"),
+    "running covariance": lambda s: replace(s, memory=0.9),  # claim 6: is the minibatch's enough?
+    "batch 64": lambda s: replace(s, batch_size=64),
+    "half the steps": lambda s: replace(s, steps=s.steps // 2),
+}
+
+
+def read_otherwise(settings: Settings, reading: str) -> Settings:
+    """`settings` with one of READINGS; ValueError for a reading that is not known or changes nothing there."""
+    if reading not in READINGS:
+        raise ValueError(f"unknown reading {reading!r}; known: {', '.join(READINGS)}")
+    changed = READINGS[reading](settings)
+    if changed == settings:
+        raise ValueError(f"the reading {reading!r} changes nothing of {settings.label}")
+    return check(replace(changed, reading=reading))
 
 
 # --- profiles ---
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a profile does on one data set."""
+
+    common: dict  # what it changes of the data set's settings
+    betas: tuple = ()  # of Figure 1 or 2 (and Table 2), beyond the rows of Table 1
+    lambda_ods_i: tuple = ()
+    lambda_ods_ii: tuple = ()
+    readings: tuple[tuple[str, str, float], ...] = ()  # (reading, objective, weight)
+    table_seeds: int = 1  # seeds of each row of Table 1
+    curve_seeds: int = 1  # seeds of each further point of the figure
+    reading_seeds: int = 1
 
 
 @dataclass(frozen=True)
@@ -117,41 +201,70 @@ class Profile:
     """A named size of the whole replication."""
 
     purpose: str
-    common: dict  # what it changes of the defaults of Settings
-    betas: tuple = ()  # of Figure 1, beyond the rows of Table 1
-    lambda_ods_i: tuple = ()
-    lambda_ods_ii: tuple = ()
-    table_seeds: int = 1  # seeds of each row of Table 1
-    curve_seeds: int = 1  # seeds of each further point of Figure 1
+    parts: dict[str, Part]  # by data set
 
-    def left_out(self) -> str:
-        """What separates this profile from the paper's setting, for titles; empty for the full one."""
-        full = {field.name: field.default for field in dataclasses.fields(Settings)}
+    def left_out(self, data: str = "shapes2d") -> str:
+        """What separates this profile from the paper's setting on a data set, for titles; empty for the full one."""
+        full = {field.name: field.default for field in dataclasses.fields(Settings)} | DATA_SETS[data].base
         words = {
-            "width": "width {0} for {1}", "steps": "{0:,} steps for {1:,}", "batch_size": "batch {0} for {1}",
-            "learning_rate": "learning rate {0:g} for {1:g}", "test_images": "{0:,} test images for {1:,}",
-            "zdiff_train": "{0:,} Z-diff vectors for {1:,}",
+            "width": "width {0} for {1}", "filters": "{0} filters for {1}", "steps": "{0:,} steps for {1:,}",
+            "batch_size": "batch {0} for {1}", "learning_rate": "learning rate {0:g} for {1:g}", "latents": "{0} latents for {1}",
+            "test_images": "{0:,} test images for {1:,}", "zdiff_train": "{0:,} Z-diff vectors for {1:,}",
         }  # fmt: skip
-        return ", ".join(words[k].format(v, full[k]) for k, v in self.common.items() if k in words and v != full[k])
+        common = self.parts[data].common
+        return ", ".join(words[k].format(v, full[k]) for k, v in common.items() if k in words and v != full[k])
 
 
+II_OFTEN = ("dip-vae-ii", 5)
+LAMBDAS = (1, 2, 5, 10, 20, 50, 80, 100, 500)
+SMALL_CONV = dict(filters=4, width=32, latents=10, steps=30, batch_size=32, learning_rate=1e-3, test_images=200)
+QUICK_CONV = dict(filters=16, steps=900, learning_rate=1e-3, test_images=2_000)
 PROFILES = {
     "smoke": Profile(
-        purpose="seconds; shows that every line runs, its numbers mean nothing",
-        common=dict(width=32, steps=60, batch_size=64, learning_rate=1e-3, test_images=2_000, zdiff_train=500, zdiff_test=250),
+        purpose="a minute or two; shows that every line runs, its numbers mean nothing",
+        parts={
+            "shapes2d": Part(
+                dict(width=32, steps=60, batch_size=64, learning_rate=1e-3, test_images=2_000, zdiff_train=500, zdiff_test=250),
+                readings=tuple((reading, *II_OFTEN) for reading in READINGS if reading != "batch 64"),
+            ),
+            # As many images as it takes for each attribute to vary in each half of them.
+            "celeba": Part(SMALL_CONV | dict(test_images=2_000, zdiff_train=500, zdiff_test=250), betas=(2, 8)),
+            "chairs": Part(SMALL_CONV),
+        },
     ),
     "quick": Profile(
-        purpose="minutes on two cores; a small network, trained briefly",
-        common=dict(width=256, steps=1_200, learning_rate=1e-3, test_images=10_000),
-        betas=(16,), lambda_ods_i=(100,), lambda_ods_ii=(50,), table_seeds=3,
+        purpose="half an hour on two cores; small networks, trained briefly",
+        parts={
+            "shapes2d": Part(
+                dict(width=256, steps=1_200, learning_rate=1e-3, test_images=10_000),
+                betas=(16,), lambda_ods_i=(100,), lambda_ods_ii=(50,),
+                readings=(*((reading, *II_OFTEN) for reading in READINGS), ("running covariance", "dip-vae-i", 10)),
+                table_seeds=3, reading_seeds=2,
+            ),
+            "celeba": Part(QUICK_CONV, betas=(2, 8)),
+            "chairs": Part(QUICK_CONV | dict(steps=600)),
+        },
     ),
     "paper": Profile(
         purpose="the paper's networks and sweeps; needs a GPU",
-        common={},
-        betas=(1, 4, 8, 16, 25, 32, 60, 64, 100, 128, 200, 256),
-        lambda_ods_i=(1, 2, 5, 10, 20, 50, 80, 100, 500),
-        lambda_ods_ii=(1, 2, 5, 10, 20, 50, 80, 100, 500),
-        table_seeds=10, curve_seeds=3,
+        parts={
+            "shapes2d": Part(
+                {},
+                betas=(1, 4, 8, 16, 25, 32, 60, 64, 100, 128, 200, 256), lambda_ods_i=LAMBDAS, lambda_ods_ii=LAMBDAS,
+                readings=(
+                    *(("no third moments", "dip-vae-ii", weight) for weight in LAMBDAS),
+                    *(("joint third moments", "dip-vae-ii", weight) for weight in (5, 500)),
+                    *(("running covariance", *row) for row in (("dip-vae-i", 10), ("dip-vae-ii", 5), ("dip-vae-ii", 500))),
+                    *((reading, *row) for reading in ("batch 64", "half the steps")
+                      for row in (("beta-vae", 1), ("dip-vae-i", 10), ("dip-vae-ii", 5))),
+                ),
+                table_seeds=10, curve_seeds=3, reading_seeds=3,
+            ),
+            "celeba": Part(
+                {}, betas=(2, 8, 16, 64), lambda_ods_i=(1, 5, 10, 20, 50), lambda_ods_ii=(5, 10, 20, 50), table_seeds=3,
+            ),
+            "chairs": Part({}),
+        },
     ),
 }  # fmt: skip
 
@@ -172,18 +285,44 @@ def check_seeds(seeds: int | None) -> int | None:
     return seeds
 
 
-def plan(profile_name: str, seeds: int | None = None) -> list[tuple[Settings, tuple[int, ...]]]:
-    """Every experiment of a profile with its seeds, most valuable first: the rows of Table 1, then the rest of Figure 1."""
+def experiment(profile_name: str, objective: str, weight: float, data: str = "shapes2d", reading: str = "") -> Settings:
+    """The settings of one experiment of a profile. `weight` is beta or lambda_od; the other weights follow the paper's rules.
+
+    Raises ValueError or TypeError naming what is wrong and what would be right.
+    """
+    chosen = profile(profile_name)
+    for what, name, known in (("objective", objective, MAKE), ("data", data, DATA_SETS)):
+        if name not in known:
+            raise ValueError(f"unknown {what} {name!r}; known: {', '.join(known)}")
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)):
+        raise TypeError(f"weight must be a number (beta or lambda_od), not {weight!r}")
+    settings = check(MAKE[objective](weight, data, **chosen.parts[data].common))
+    return read_otherwise(settings, reading) if reading else settings
+
+
+def plan(profile_name: str, seeds: int | None = None, data: str | None = None) -> list[tuple[Settings, tuple[int, ...]]]:
+    """Every experiment of a profile (on one data set, if told) with its seeds, most valuable first.
+
+    On each data set: the rows of Table 1, the rest of its figure, the other readings. `seeds` replaces the profile's numbers.
+    """
     chosen, seeds = profile(profile_name), check_seeds(seeds)
-    common = chosen.common
-    rows = table_1(**common)
-    points = [beta_vae(b, **common) for b in chosen.betas]
-    points += [dip_vae_i(w, **common) for w in chosen.lambda_ods_i]
-    points += [dip_vae_ii(w, **common) for w in chosen.lambda_ods_ii]
-    experiments = [(check(s), tuple(range(seeds or chosen.table_seeds))) for s in rows]
-    return experiments + [(check(s), tuple(range(seeds or chosen.curve_seeds))) for s in points if s not in rows]
+    if data not in (None, *DATA_SETS):
+        raise ValueError(f"unknown data {data!r}; known: {', '.join(DATA_SETS)}")
+    experiments = []
+    for name, part in chosen.parts.items():
+        if data not in (None, name):
+            continue
+        rows = table_1(name, **part.common)
+        sweeps = (("beta-vae", part.betas), ("dip-vae-i", part.lambda_ods_i), ("dip-vae-ii", part.lambda_ods_ii))
+        points = [experiment(profile_name, objective, weight, name) for objective, weights in sweeps for weight in weights]
+        others = [experiment(profile_name, objective, weight, name, reading) for reading, objective, weight in part.readings]
+        for group, count in (
+            (rows, part.table_seeds), ([s for s in points if s not in rows], part.curve_seeds), (others, part.reading_seeds),
+        ):  # fmt: skip
+            experiments += [(check(settings), tuple(range(seeds or count))) for settings in group]
+    return experiments
 
 
 def keeps_pictures(settings: Settings, seed: int) -> bool:
-    """Whether a run leaves traversals and weights: the first seed of each row of Table 1."""
-    return seed == 0 and settings.name in {row.name for row in table_1()}
+    """Whether a run leaves traversals, latents and its decoder: the first seed of each row of Table 1."""
+    return seed == 0 and not settings.reading and settings.name in {row.name for row in table_1(settings.data)}

@@ -52,10 +52,37 @@ def third_central_moments(
 
     With d = mu_i - E[mu_i] and z_i = E[z_i] + d + sigma_i e, e ~ N(0, 1): E[(d + sigma_i e)^3] = E[d^3] + 3 E[d sigma_i^2],
     as the odd moments of e vanish. The paper penalises third moments on 2D Shapes but its exact form is not known to us;
-    this is the marginal, analytic reading.
+    this is the marginal, analytic reading; `joint_third_central_moments` is the other one.
     """
     centred = mu - mu.mean(dim=0, keepdim=True)  # (B, D)
     return (centred**3 + 3 * centred * log_var.exp()).mean(dim=0)  # (D,)
+
+
+def joint_third_central_moments(
+    mu: Float[Tensor, "batch latent"], log_var: Float[Tensor, "batch latent"]
+) -> Float[Tensor, "latent latent latent"]:
+    """E_q(z)[(z_i - E z_i)(z_j - E z_j)(z_k - E z_k)] for all triples, analytic; its diagonal is `third_central_moments`.
+
+    The noise of two latents is independent, so beside E[d_i d_j d_k] only E[d_i sigma_j^2] is left, where j = k, and the same
+    for the two other pairs of indices.
+    """
+    centred, variance = mu - mu.mean(dim=0, keepdim=True), log_var.exp()  # (B, D) each
+    batch, latents = mu.shape
+    pairs = (centred[:, :, None] * centred[:, None, :]).flatten(1)  # (B, D * D)
+    moments = (centred.T @ pairs / batch).view(latents, latents, latents)  # E[d_i d_j d_k]
+    shared = torch.diag_embed(centred.T @ variance / batch)  # (i, j, k): E[d_i sigma_j^2] where j = k, else 0
+    return moments + shared + shared.permute(1, 0, 2) + shared.permute(1, 2, 0)
+
+
+def running_covariance(
+    covariance: Float[Tensor, "latent latent"], before: Float[Tensor, "latent latent"], memory: float | Float[Tensor, ""]
+) -> Float[Tensor, "latent latent"]:
+    """memory * before + (1 - memory) * covariance: less noise than one minibatch's covariance, for claim 6 of the paper.
+
+    Its gradient is that of `covariance`, so that the penalty pulls as hard as without memory. At memory 0 it is `covariance`.
+    """
+    kept = memory * (before - covariance.detach())
+    return covariance + kept
 
 
 # --- penalties ---
@@ -123,10 +150,14 @@ def dip_vae_i(
     log_var: Float[Tensor, "batch latent"],
     lambda_od: float,
     lambda_d: float,
+    covariance: Float[Tensor, "latent latent"] | None = None,
 ) -> Loss:
-    """DIP-VAE-I: the negative ELBO plus the penalty on the covariance of the means (paper, Eq. 6)."""
+    """DIP-VAE-I: the negative ELBO plus the penalty on the covariance of the means (paper, Eq. 6).
+
+    `covariance`: another estimate of it than the minibatch's (running_covariance).
+    """
     elbo = negative_elbo(nll, mu, log_var)
-    penalty = dip_penalty(covariance_of_means(mu), lambda_od, lambda_d)
+    penalty = dip_penalty(covariance_of_means(mu) if covariance is None else covariance, lambda_od, lambda_d)
     return elbo._replace(total=elbo.total + penalty, penalty=penalty)
 
 
@@ -137,13 +168,17 @@ def dip_vae_ii(
     lambda_od: float,
     lambda_d: float,
     lambda_3: float = 0.0,
+    joint: bool = False,
+    covariance: Float[Tensor, "latent latent"] | None = None,
 ) -> Loss:
     """DIP-VAE-II: the negative ELBO plus the penalty on the covariance of z itself (paper, Eq. 7).
 
-    With `lambda_3` above 0, also the penalty on the third central moments (2D Shapes only in the paper).
+    With `lambda_3` above 0, also the penalty on the third central moments (2D Shapes only in the paper), each latent's own or, with
+    `joint`, all of them. `covariance`: another estimate than the minibatch's (running_covariance).
     """
     elbo = negative_elbo(nll, mu, log_var)
-    penalty = dip_penalty(total_covariance(mu, log_var), lambda_od, lambda_d)
+    penalty = dip_penalty(total_covariance(mu, log_var) if covariance is None else covariance, lambda_od, lambda_d)
     if lambda_3 > 0:
-        penalty = penalty + third_moment_penalty(third_central_moments(mu, log_var), lambda_3)
+        moments = joint_third_central_moments(mu, log_var).flatten() if joint else third_central_moments(mu, log_var)
+        penalty = penalty + third_moment_penalty(moments, lambda_3)
     return elbo._replace(total=elbo.total + penalty, penalty=penalty)

@@ -3,11 +3,16 @@
 An encoder maps images to (mu, log_var), a decoder maps z to the parameters of p(x|z) (logits for Bernoulli pixels, means for
 Gaussian ones). Both follow Higgins et al. 2017, as the paper does. Images are flat: (batch, channels * 64 * 64).
 
-    network  encoder                                             decoder
-    fc       FC width - FC width, ReLU                           FC width - FC width - FC width, tanh   (2D Shapes, width 1200)
-    conv     4 x conv 4x4 stride 2 (32, 32, 64, 64) - FC 256,    FC 256 - FC - 4 x transposed conv 4x4 stride 2,
-             ReLU                                                ReLU                                   (CelebA)
+    network   encoder                                             decoder
+    fc        FC width - FC width, ReLU                           FC width - FC width - FC width, tanh   (2D Shapes, width 1200)
+    conv      4 x conv 4x4 stride 2 (32, 32, 64, 64) - FC 256,    FC 256 - FC - 4 x transposed conv 4x4 stride 2,
+              ReLU                                                ReLU                                   (CelebA)
+    conv-2x2  the same, its last two convolutions 2x2             its first two 2x2                      (3D Chairs)
+
+`filters` is the first convolution's number of channels, 32 in the paper; the four have filters, filters, 2 filters, 2 filters.
 """
+
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -62,35 +67,37 @@ def fc_vae(latents: int = 10, width: int = 1200, channels: int = 1) -> VAE:
     return VAE(encoder, decoder)
 
 
-def conv_vae(latents: int = 10, width: int = 256, channels: int = 3) -> VAE:
+def conv_vae(latents: int = 32, width: int = 256, channels: int = 3, filters: int = 32, last_kernel: int = 4) -> VAE:
     """The convolutional pair for 64 x 64 images (Higgins et al. 2017, Table 1): sides 64 - 32 - 16 - 8 - 4."""
+    counts = (channels, filters, filters, 2 * filters, 2 * filters)
+    kernels = (4, 4, last_kernel, last_kernel)
+    down, up = [], []
+    for inputs, outputs, kernel in zip(counts, counts[1:], kernels):
+        shape = dict(kernel_size=kernel, stride=2, padding=kernel // 2 - 1)  # each halves, or doubles, the side
+        down += [nn.Conv2d(inputs, outputs, **shape), nn.ReLU()]
+        up = [nn.ConvTranspose2d(outputs, inputs, **shape), nn.ReLU(), *up]
+    features = counts[-1] * 4 * 4
     encoder = nn.Sequential(
-        nn.Unflatten(1, (channels, SIDE, SIDE)),
-        nn.Conv2d(channels, 32, 4, 2, 1), nn.ReLU(),
-        nn.Conv2d(32, 32, 4, 2, 1), nn.ReLU(),
-        nn.Conv2d(32, 64, 4, 2, 1), nn.ReLU(),
-        nn.Conv2d(64, 64, 4, 2, 1), nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(64 * 4 * 4, width), nn.ReLU(),
+        nn.Unflatten(1, (channels, SIDE, SIDE)), *down, nn.Flatten(),
+        nn.Linear(features, width), nn.ReLU(),
         nn.Linear(width, 2 * latents),
     )  # fmt: skip
     decoder = nn.Sequential(
         nn.Linear(latents, width), nn.ReLU(),
-        nn.Linear(width, 64 * 4 * 4), nn.ReLU(),
-        nn.Unflatten(1, (64, 4, 4)),
-        nn.ConvTranspose2d(64, 64, 4, 2, 1), nn.ReLU(),
-        nn.ConvTranspose2d(64, 32, 4, 2, 1), nn.ReLU(),
-        nn.ConvTranspose2d(32, 32, 4, 2, 1), nn.ReLU(),
-        nn.ConvTranspose2d(32, channels, 4, 2, 1),
-        nn.Flatten(),
+        nn.Linear(width, features), nn.ReLU(),
+        nn.Unflatten(1, (counts[-1], 4, 4)), *up[:-1], nn.Flatten(),
     )  # fmt: skip
     return VAE(encoder, decoder)
 
 
-NETWORKS = {"fc": fc_vae, "conv": conv_vae}
+NETWORKS = {
+    "fc": lambda latents, width, channels, filters: fc_vae(latents, width, channels),
+    "conv": conv_vae,
+    "conv-2x2": partial(conv_vae, last_kernel=2),
+}
 
 
-def build(network: str, latents: int, width: int, channels: int, seed: int) -> VAE:
+def build(network: str, latents: int, width: int, channels: int, seed: int, filters: int = 32) -> VAE:
     """A network of the table with its weights drawn from `seed` alone; the global random state is left as it was.
 
     Raises ValueError for a network that is not in the table.
@@ -99,4 +106,4 @@ def build(network: str, latents: int, width: int, channels: int, seed: int) -> V
         raise ValueError(f"unknown network {network!r}; the networks are {', '.join(NETWORKS)}")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # the CPU's alone; torch.manual_seed would reseed a GPU's, too
-        return NETWORKS[network](latents, width, channels)
+        return NETWORKS[network](latents, width, channels, filters)

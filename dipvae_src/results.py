@@ -16,18 +16,19 @@ from pathlib import Path
 from dipvae_src.experiments import Settings, check, keeps_pictures
 
 # The files that decide the numbers of a run. Their comments and docstrings do not count, the rest does.
-CODE = ("losses.py", "models.py", "sap.py", "zdiff.py", "data.py", "train.py", "evaluate.py")
+CODE = ("losses.py", "models.py", "sap.py", "zdiff.py", "attributes.py", "data.py", "train.py", "evaluate.py")
 ENGINE = ("batched.py", "stacked.py")  # and those of results that many models at once were trained for
-FORMAT = 1
+FORMAT = 2
 FIELDS = {
     "format": int, "profile": str, "settings": dict, "seed": int, "code": str, "data": dict, "versions": dict,
     "device": str, "threads": int, "minutes": float, "losses": list, "metrics": dict, "picture": (dict, type(None)),
 }  # fmt: skip
 METRICS = {
-    "images": int, "reconstruction_error": float, "kl": float, "kl_per_latent": list, "covariance_of_means": list,
-    "mean_variance": list, "sap": dict, "zdiff": dict,
+    "images": int, "reconstruction_error": float, "other_errors": dict, "kl": float, "kl_per_latent": list,
+    "covariance_of_means": list, "mean_variance": list,
 }  # fmt: skip
-PARTS = (("sap", "score"), ("sap", "matrix"), ("sap", "images"), ("zdiff", "accuracy"), ("zdiff", "test"), ("zdiff", "seed"))
+SCORED = (("sap", "score"), ("sap", "matrix"), ("sap", "images"), ("zdiff", "accuracy"), ("zdiff", "test"), ("zdiff", "seed"))
+PARTS = {"shapes2d": SCORED, "celeba": (*SCORED, ("attributes", "accuracy"), ("attributes", "single_accuracy")), "chairs": ()}
 
 
 class BadResult(ValueError):
@@ -105,7 +106,8 @@ def validate(result: dict, path: Path) -> None:
     if result["format"] != FORMAT:
         raise BadResult(f"{path} has format {result['format']}, this code reads {FORMAT}; run it again")
     missing = [name for name, kind in METRICS.items() if not isinstance(result["metrics"].get(name), kind)]
-    missing += [f"{part}'s {name}" for part, name in PARTS if name not in (result["metrics"].get(part) or {})]
+    parts = PARTS.get(result["settings"].get("data"), ())
+    missing += [f"{part}'s {name}" for part, name in parts if name not in (result["metrics"].get(part) or {})]
     if missing:
         raise BadResult(f"{path} is not a whole result: its metrics lack {', '.join(missing)}")
     if not isinstance(result["data"].get("sha256"), str) or not isinstance(result["data"].get("source"), str):
@@ -185,7 +187,10 @@ def collect(folder: str | Path, runs: list[tuple[Settings, tuple[int, ...]]]) ->
     codes = {r["code"] for r in results}
     if codes == {LOADED, STACKED}:
         codes = {LOADED}  # one version, two engines; why_not counts both, so a folder may hold both
-    for what, values in (("code", codes), ("data", {r["data"]["sha256"] for r in results})):
+    data = {}
+    for result in results:
+        data.setdefault(result["settings"]["data"], set()).add(result["data"]["sha256"])
+    for what, values in (("code", codes), *data.items()):
         if len(values) > 1:
             raise BadResult(f"the results in {folder} come from {len(values)} versions of the {what}; run `make replicate`")
     return results

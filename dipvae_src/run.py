@@ -20,25 +20,10 @@ import torch
 from PIL import Image
 
 from dipvae_src import data as packed
-from dipvae_src import evaluate, experiments, lifeline, results
+from dipvae_src import evaluate, experiments, lifeline, models, results
 from dipvae_src.train import device_of, train
 
-
-def experiment(profile: str, objective: str, weight: float, lambda_3: float | None = None) -> experiments.Settings:
-    """The settings of one experiment of a profile. `weight` is beta or lambda_od; the other weights follow the paper's rules.
-
-    Raises ValueError or TypeError naming what is wrong and what would be right.
-    """
-    common = experiments.profile(profile).common
-    make = {"beta-vae": experiments.beta_vae, "dip-vae-i": experiments.dip_vae_i, "dip-vae-ii": experiments.dip_vae_ii}
-    if objective not in make:
-        raise ValueError(f"unknown objective {objective!r}; the objectives are {', '.join(make)}")
-    if isinstance(weight, bool) or not isinstance(weight, (int, float)):
-        raise TypeError(f"weight must be a number (beta or lambda_od), not {weight!r}")
-    if lambda_3 is not None and objective != "dip-vae-ii":
-        raise ValueError(f"lambda_3 belongs to dip-vae-ii, not to {objective}")
-    extra = {} if lambda_3 is None else {"lambda_3": lambda_3}
-    return experiments.check(make[objective](weight, **extra, **common))
+KEPT_LATENTS = 2_000  # test images whose latents are kept beside the pictures
 
 
 def processor() -> str:
@@ -51,17 +36,45 @@ def processor() -> str:
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """A greyscale picture (H, W) uint8 as a PNG file."""
+    """A picture (H, W) or (H, W, 3) uint8 as a PNG file."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
-def save_weights(path: Path, model: torch.nn.Module) -> None:
-    """All parameters as plain arrays (NumPy's npz, no pickle); load them with numpy.load(path, allow_pickle=False)."""
+def keep(path: Path, model: models.VAE, data: packed.Packed) -> None:
+    """The decoder and the latents of the first test images in half precision: `decoder.*`, `mu`, `log_var`; npz, no pickle."""
+    measured = evaluate.measure(model, data, data.split()[1][:KEPT_LATENTS])
+    arrays = {name: p for name, p in model.state_dict().items() if name.startswith("decoder.")}
+    arrays |= {name: measured[name] for name in ("mu", "log_var")}
     buffer = io.BytesIO()
-    np.savez(buffer, **{name: value.cpu().numpy() for name, value in model.state_dict().items()})
+    np.savez(buffer, **{name: tensor.cpu().half().numpy() for name, tensor in arrays.items()})
     results.write_whole(path, buffer.getvalue())
+
+
+def leave_pictures(path: Path, model: models.VAE, data: packed.Packed, kl_per_latent: list[float]) -> dict:
+    """Beside the result at `path`: its traversals (PNG) and, in kept/, decoder and latents; what the result says of the picture."""
+    sheet = png(evaluate.traversal_sheet(model, data, kl_per_latent))
+    results.write_whole(path.with_suffix(".png"), sheet)
+    keep(path.parent / "kept" / f"{path.stem}.npz", model, data)
+    return {"file": path.with_suffix(".png").name, "sha256": hashlib.sha256(sheet).hexdigest()}
+
+
+def in_short(metrics: dict) -> str:
+    """A run's scores in a line."""
+    sap = f"SAP {metrics['sap']['score']:.3f}, " if metrics["sap"] else ""
+    return f"{sap}reconstruction error {metrics['reconstruction_error']:.4f}"
+
+
+def about(data: packed.Packed) -> dict:
+    """What every result says of its data and of the versions that made it."""
+    return {
+        "data": {"name": data.name, "source": data.source, "sha256": data.sha256},
+        "versions": {
+            "python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
+            "scikit-learn": sklearn.__version__,
+        },
+    }  # fmt: skip
 
 
 def run(
@@ -112,29 +125,19 @@ def run(
         results.check_unedited()
         picture = None
         if experiments.keeps_pictures(settings, seed):
-            sheet = png(evaluate.traversal_sheet(model, data, metrics["kl_per_latent"]))
-            picture = {"file": path.with_suffix(".png").name, "sha256": hashlib.sha256(sheet).hexdigest()}
-            results.write_whole(path.with_suffix(".png"), sheet)
-            save_weights(path.parent / "weights" / f"{path.stem}.npz", model)
+            picture = leave_pictures(path, model, data, metrics["kl_per_latent"])
     finally:
         progress_file.unlink(missing_ok=True)
 
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else processor()
     result = {
         "format": results.FORMAT, "profile": profile, "settings": dataclasses.asdict(settings), "seed": seed,
-        "code": results.LOADED, "data": {"name": data.name, "source": data.source, "sha256": data.sha256},
-        "versions": {
-            "python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
-            "scikit-learn": sklearn.__version__,
-        },
+        "code": results.LOADED, **about(data),
         "device": f"{where.type}: {name}", "threads": torch.get_num_threads(),
         "minutes": round((time.perf_counter() - began) / 60, 3), "losses": history, "metrics": metrics, "picture": picture,
     }  # fmt: skip
     results.write(path, result)
-    log(
-        f"{settings.label}, seed {seed}: {settings.steps:,} steps in {result['minutes']:.1f} min, "
-        f"SAP {metrics['sap']['score']:.3f}, reconstruction error {metrics['reconstruction_error']:.4f}"
-    )
+    log(f"{settings.label}, seed {seed}, {data.name}: {settings.steps:,} steps in {result['minutes']:.1f} min, {in_short(metrics)}")
     return result
 
 
@@ -143,7 +146,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--profile", default="quick")
     parser.add_argument("--objective", required=True, help=", ".join(experiments.OBJECTIVES))
     parser.add_argument("--weight", type=float, required=True, help="beta, or lambda_od")
-    parser.add_argument("--lambda-3", type=float, help="DIP-VAE-II only; 200 unless told")
+    parser.add_argument("--data-set", default="shapes2d", help=", ".join(experiments.DATA_SETS))
+    parser.add_argument("--reading", default="", help=", ".join(experiments.READINGS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--data", default="data")
     parser.add_argument("--out", help="results folder; runs/PROFILE unless told")
@@ -152,7 +156,7 @@ def main(arguments: list[str] | None = None) -> int:
     lifeline.hold()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # repeatable products on a GPU
     try:
-        settings = experiment(args.profile, args.objective, args.weight, args.lambda_3)
+        settings = experiments.experiment(args.profile, args.objective, args.weight, args.data_set, args.reading)
         for seed in args.seeds:
             run(args.profile, settings, seed, args.data, args.out or f"runs/{args.profile}", args.device)
     except (ValueError, TypeError, OSError, RuntimeError) as error:

@@ -174,7 +174,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         device = device_of(args.device)
         data = packed.load("shapes2d", args.data, device)
-        settings = experiments.dip_vae_ii(5, **experiments.profile(args.profile).common)
+        settings = experiments.dip_vae_ii(5, **experiments.profile(args.profile).parts["shapes2d"].common)
         name = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
         print(f"{name}, torch {torch.__version__}; width {settings.width}, batch {settings.batch_size}", flush=True)
         rows = measure(settings, data, sorted(args.stack), args.seconds, args.rounds)

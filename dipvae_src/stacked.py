@@ -32,7 +32,8 @@ WARM_UP = 3  # steps before the capture: real ones, on the stream of the capture
 
 def shape_of(settings: Settings) -> Settings:
     """What all models of a stack share: the settings with the plain VAE in the place of their objective."""
-    return dataclasses.replace(settings, objective="beta-vae", beta=1.0, lambda_od=0.0, lambda_d=0.0, lambda_3=0.0)
+    plain = dict(objective="beta-vae", beta=1.0, lambda_od=0.0, lambda_d=0.0, lambda_3=0.0, memory=0.0)
+    return dataclasses.replace(settings, **plain, third_moments="marginal", reading="")
 
 
 def check_runs(runs: Sequence[tuple[Settings, int]]) -> None:
@@ -86,6 +87,7 @@ class Stack:
         self.leaves = [(p.to(low) if w else p).detach().requires_grad_() for p, w in zip(self.parameters, wide)]
         self.copies = [leaf.detach() if leaf.dtype == torch.bfloat16 else None for leaf in self.leaves]
         self.weights = batched.weights_of([s for s, _ in runs], self.device)
+        self.running = torch.eye(settings.latents, device=self.device).repeat(len(runs), 1, 1)  # covariances, (M, D, D)
 
         self.data = dataclasses.replace(data, table=data.table.to(low))
         self.orders = [torch.Generator().manual_seed(stream(seed, "order")) for _, seed in runs]
@@ -119,7 +121,7 @@ class Stack:
 
     def _gradients(self) -> tuple[Tensor, tuple[Tensor, ...]]:
         images = self.data.images(self.indices.flatten()).view(*self.indices.shape, -1)  # (M, B, 4096)
-        parts = self._forward(self.template, self.leaves, images, self.noise, self.weights)  # (4, M)
+        parts = self._forward(self.template, self.leaves, images, self.noise, self.weights, self.running)  # (4, M)
         return parts.detach(), torch.autograd.grad(parts[0].sum(), self.leaves)  # no model's loss depends on another's weights
 
     @torch.no_grad()

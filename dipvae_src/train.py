@@ -42,13 +42,22 @@ def device_of(name: str | None) -> torch.device:
     return torch.device(name)
 
 
-def objective(settings: Settings, nll: Tensor, mu: Tensor, log_var: Tensor) -> losses.Loss:
-    """The loss that `settings` ask for; nll (B,), mu and log_var (B, D)."""
+def objective(settings: Settings, nll: Tensor, mu: Tensor, log_var: Tensor, running: Tensor | None = None) -> losses.Loss:
+    """The loss that `settings` ask for; nll (B,), mu and log_var (B, D).
+
+    `running` (D, D): the running covariance of a setting with memory, updated here.
+    """
     if settings.objective == "beta-vae":
         return losses.beta_vae(nll, mu, log_var, settings.beta)
-    if settings.objective == "dip-vae-i":
-        return losses.dip_vae_i(nll, mu, log_var, settings.lambda_od, settings.lambda_d)
-    return losses.dip_vae_ii(nll, mu, log_var, settings.lambda_od, settings.lambda_d, settings.lambda_3)
+    first, covariance = settings.objective == "dip-vae-i", None
+    if settings.memory:
+        estimate = losses.covariance_of_means(mu) if first else losses.total_covariance(mu, log_var)
+        covariance = losses.running_covariance(estimate, running, settings.memory)
+        running.copy_(covariance.detach())
+    if first:
+        return losses.dip_vae_i(nll, mu, log_var, settings.lambda_od, settings.lambda_d, covariance)
+    joint = settings.third_moments == "joint"
+    return losses.dip_vae_ii(nll, mu, log_var, settings.lambda_od, settings.lambda_d, settings.lambda_3, joint, covariance)
 
 
 def batches(train: Tensor, batch_size: int, generator: torch.Generator):
@@ -59,6 +68,12 @@ def batches(train: Tensor, batch_size: int, generator: torch.Generator):
         order = torch.randperm(len(train), generator=generator).to(train.device)
         for start in range(0, len(train) - batch_size + 1, batch_size):
             yield train[order[start : start + batch_size]]
+
+
+def model_of(settings: Settings, seed: int, data: Packed) -> models.VAE:
+    """The network of `settings` for the images of `data`, with the weights that a run starts from."""
+    weights = stream(seed, "weights")
+    return models.build(settings.network, settings.latents, settings.width, data.channels, weights, settings.filters)
 
 
 def train(
@@ -72,23 +87,23 @@ def train(
     """
     check(settings)
     device = data.bits.device
-    model = models.build(
-        settings.network, settings.latents, settings.width, channels=1, seed=stream(seed, "weights")
-    ).to(device)
-    if settings.network == "conv":
+    model = model_of(settings, seed, data).to(device)
+    if settings.network != "fc":
         model = model.to(memory_format=torch.channels_last)  # 1.15 to 1.2 times faster on a CPU
     order = torch.Generator().manual_seed(stream(seed, "order"))
     noise = torch.Generator(device).manual_seed(stream(seed, "noise"))
     optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
     indices = batches(data.split()[0], settings.batch_size, order)
+    likelihood = losses.bernoulli_nll if data.channels == 1 else losses.gaussian_nll  # binary images, colour images
+    running = torch.eye(settings.latents, device=device)  # starts as the prior's covariance
 
     window = math.ceil(settings.steps / HISTORY_POINTS)
     history, parts = [], []
     for step in range(1, settings.steps + 1):
-        images = data.images(next(indices))  # (B, 4096)
+        images = data.images(next(indices))  # (B, pixels)
         mu, log_var = model.encode(images)  # (B, D) each
-        nll = losses.bernoulli_nll(model.decode(models.sample(mu, log_var, noise)), images)  # (B,)
-        loss = objective(settings, nll, mu, log_var)
+        nll = likelihood(model.decode(models.sample(mu, log_var, noise)), images)  # (B,)
+        loss = objective(settings, nll, mu, log_var, running)
         optimiser.zero_grad(set_to_none=True)
         loss.total.backward()
         optimiser.step()

@@ -47,10 +47,13 @@ WRITE_RATE = 2e8  # bytes a second of a checkpoint
 
 
 def in_order(profile: str, seeds: int | None = None) -> list[Run]:
-    """Every run of a profile, most valuable first: the rows of Table 1 seed by seed, then the rest of Figure 1 seed by seed."""
-    plan, rows = experiments.plan(profile, seeds), len(experiments.table_1())
+    """Every run of a profile on 2D Shapes, most valuable first: Table 1's rows seed by seed, then the rest of Figure 1, then the
+    other readings. (Convolutional models are not stacked; run.py trains those.)
+    """
+    plan, rows = experiments.plan(profile, seeds, "shapes2d"), len(experiments.table_1())
+    figure, readings = ([e for e in plan[rows:] if bool(e[0].reading) == other] for other in (False, True))
     found = []
-    for part in (plan[:rows], plan[rows:]):
+    for part in (plan[:rows], figure, readings):
         for seed in range(max((len(seeds) for _, seeds in part), default=0)):
             found += [(settings, seed) for settings, seeds in part if seed in seeds]
     return found
@@ -86,6 +89,7 @@ class Visit:
     have: tuple[Path, ...] = ()
     log: Callable[[str], None] = print
     seeds: int | None = None  # of every setting; as the profile says unless told
+    guess: float | None = None  # seconds of a model step at the profile's batch, until one is measured
     stop_at: int | None = None  # a step at which to stop as if the time were over: for rehearsals and tests
     told: bool = False  # to stop, by a signal
     finished: int = 0
@@ -98,15 +102,23 @@ class Visit:
         self.score_seconds = SCORE_SECONDS[self.data.bits.device.type] * settings.test_images / 73_728
         self.start_seconds = START_SECONDS if self.options.get("compiled") else 0.0
         self.model_bytes = 12 * sum(p.numel() for p in models.fc_vae(settings.latents, settings.width).parameters())
-        name = torch.cuda.get_device_name() if self.data.bits.is_cuda else processor()
-        self.key = f"{name}, width {settings.width}, batch {settings.batch_size}, {json.dumps(self.options)}"
-        self.pace = self._paces().get(self.key)  # seconds of a model step, as an earlier visit on such a device measured it
+        self.device = torch.cuda.get_device_name() if self.data.bits.is_cuda else processor()
+        self.paces = self._paces()  # seconds of a model step, as an earlier visit on such a device measured it
 
     def _paces(self) -> dict[str, float]:
         try:
             return json.loads((self.out / "checkpoints" / "pace.json").read_text())
         except (OSError, ValueError):
             return {}
+
+    def key(self, settings: Settings) -> str:
+        """What a pace is measured for."""
+        return f"{self.device}, width {settings.width}, batch {settings.batch_size}, {json.dumps(self.options)}"
+
+    def training_seconds(self, settings: Settings) -> float:
+        """Of one run's share of a stack; 0 while no pace is known."""
+        pace = self.paces.get(self.key(settings), (self.guess or 0.0) * settings.batch_size / self.runs[0][0].batch_size)
+        return settings.steps * pace
 
     def left(self) -> float:
         return self.deadline - MARGIN - time.perf_counter()
@@ -117,10 +129,9 @@ class Visit:
         missing = [run for run in self.runs if not any(counts(folder, run, sha256) for folder in folders)]
         return [run for run in missing if not diverged(self.out, run, sha256)]
 
-    def seconds_for(self, count: int) -> float:
+    def seconds_for(self, settings: Settings, count: int) -> float:
         """Of a new stack of so many models, from its start to its last result; of what is not known yet, nothing."""
-        training = self.runs[0][0].steps * (self.pace or 0.0) * count
-        return self.start_seconds + training + self.score_seconds * count
+        return self.start_seconds + (self.training_seconds(settings) + self.score_seconds) * count
 
     def go(self) -> None:
         """Train, score and write until nothing is left or the time is over."""
@@ -148,7 +159,7 @@ class Visit:
             del stack  # its memory is the next one's
         while todo := self.pending():
             todo = [run for run in todo if stacked.shape_of(run[0]) == stacked.shape_of(todo[0][0])]
-            size = next((n for n in range(min(self.size, len(todo)), 0, -1) if self.seconds_for(n) < self.left()), 0)
+            size = next((n for n in range(min(self.size, len(todo)), 0, -1) if self.seconds_for(todo[0][0], n) < self.left()), 0)
             if not size and self.trained:
                 return  # nothing of it would end in this visit
             runs = todo[: size or self.size]  # what ends in no visit is begun in one that has all its time for it
@@ -172,11 +183,11 @@ class Visit:
         ended = stack.train(stop, self.stop_at)
         steps, seconds = stack.step - first[0], stack.seconds - first[1]
         if steps >= MEASURED_FROM:
-            self.pace, self.start_seconds = stack.pace / count, max(0.0, seconds - steps * stack.pace)
-            paces = json.dumps(self._paces() | {self.key: self.pace}, indent=1)
-            results.write_whole(self.out / "checkpoints" / "pace.json", paces.encode())
+            pace, self.start_seconds = stack.pace / count, max(0.0, seconds - steps * stack.pace)
+            self.paces = self._paces() | {self.key(stack.settings): pace}
+            results.write_whole(self.out / "checkpoints" / "pace.json", json.dumps(self.paces, indent=1).encode())
             how = ", ".join(f"{k} {v}" for k, v in stack.how().items())
-            self.log(f"{steps:,} steps in {seconds:.0f} s, lately {1e3 * self.pace:.3g} ms a model step ({how})")
+            self.log(f"{steps:,} steps in {seconds:.0f} s, lately {1e3 * pace:.3g} ms a model step ({how})")
         if not ended or (steps and self.left() < self.score_seconds * count):
             if steps:
                 self.save(stack, path)
@@ -206,9 +217,9 @@ class Visit:
         if not todo:
             return "; ".join([*words, f"nothing is left of {len(self.runs)} runs"])
         words.append(f"{todo} of {len(self.runs)} runs are left")
-        if self.pace:
-            each = self.runs[0][0].steps * self.pace + self.score_seconds
-            visits = math.ceil(todo * each / max(1.0, 60 * minutes - self.start_seconds - MARGIN))
+        if seconds := sum(self.training_seconds(settings) for settings, _ in self.pending()):
+            seconds += todo * self.score_seconds
+            visits = math.ceil(seconds / max(1.0, 60 * minutes - self.start_seconds - MARGIN))
             words.append(f"about {visits} more visit{'s' * (visits > 1)} of {minutes:g} minutes")
         return "; ".join(words)
 
@@ -235,8 +246,8 @@ def visit(args, profile: str, out: Path, minutes: float, stop_at: int | None = N
             raise ValueError(f"another visit or `make replicate` is at work in {out}; wait for it or stop it") from None
         have = (Path("results") / profile if args.have is None else Path(args.have),)
         log = functools.partial(print, flush=True)
-        here = Visit(profile, out, data, began + 60 * minutes, args.stack, options, have, log, args.seeds, stop_at)
-        here.pace = here.pace or (args.pace / 1e3 if args.pace else None)
+        guess = args.pace / 1e3 if args.pace else None
+        here = Visit(profile, out, data, began + 60 * minutes, args.stack, options, have, log, args.seeds, guess, stop_at)
         log(f"Profile {profile} on {device.type}: {len(here.pending())} of {len(here.runs)} runs to do, {minutes:g} minutes")
 
         def tell(signum: int, frame: object) -> None:
@@ -258,14 +269,15 @@ def rehearse(args) -> None:
     shutil.rmtree(out, ignore_errors=True)
     args.have = str(out / "none")
     steps = in_order("smoke")[0][0].steps
-    first = visit(args, "smoke", out, args.minutes, stop_at=steps // 2)
+    half = steps // 2
+    first = visit(args, "smoke", out, args.minutes, stop_at=half)
     waiting = list((out / "checkpoints").glob("*.npz"))
     second = visit(args, "smoke", out, args.minutes)
     third = visit(args, "smoke", out, args.minutes)
     found = (first.finished, len(waiting), second.finished + third.finished, len(third.pending()))
     if found != (0, 1, len(first.runs), 0):
         raise ValueError(f"the rehearsal failed: {found} for results, checkpoints, results, runs left")
-    print(f"Rehearsal passed: {second.finished} results in {out} from a stack that was stopped at step {steps // 2} and gone on with")
+    print(f"Rehearsal passed: {second.finished} results in {out} from a stack that was stopped at step {half} and gone on with")
 
 
 def main(arguments: list[str] | None = None) -> int:

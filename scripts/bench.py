@@ -1,6 +1,6 @@
 """Speed of rendering, training and scoring on this machine, as a table and as one JSON.
 
-    python scripts/bench.py                          # what `make bench` calls: about 3 minutes on two cores
+    python scripts/bench.py                          # what `make bench` calls: about 4 minutes on two cores
     python scripts/bench.py --quick --out b.json     # seconds, small sizes: shows that it runs, its figures mean little
 
 Rivals take turns, round after round, so that a drift of the machine meets both; a ratio is the median over rounds of the ratio
@@ -8,6 +8,7 @@ within a round. Shown are the median, the lowest and the highest of the rounds. 
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import multiprocessing
@@ -21,6 +22,7 @@ from itertools import chain, count, islice, product, repeat
 from pathlib import Path
 from statistics import median
 from timeit import timeit
+from unittest import mock
 
 import numpy as np
 import sklearn
@@ -98,21 +100,25 @@ def ours(settings: experiments.Settings, data: packed.Packed, seconds: float) ->
 
 
 class Unpacked(Dataset):
-    """Some of the images, unpacked in memory as bytes, repeated to the length of the whole set."""
+    """Some of the images, unpacked in memory as bytes, repeated to the length of 2D Shapes."""
 
     def __init__(self, data: packed.Packed) -> None:
-        self.pixels = data.images(data.split()[0][:SOME_IMAGES]).byte().cpu()  # (8192, 4096)
+        self.scale = 1 if data.channels == 1 else 255
+        some = data.split()[0][: SOME_IMAGES // data.channels]
+        self.pixels = data.images(some).mul(self.scale).round().byte().cpu()  # (8192, 4096), or of colour (2730, 12288)
 
     def __len__(self) -> int:
         return shapes2d.N_IMAGES
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        return self.pixels[index % len(self.pixels)].float()
+        return self.pixels[index % len(self.pixels)].float() / self.scale
 
 
 def plain(settings: experiments.Settings, images: Unpacked, device: torch.device, workers: int, seconds: float) -> float:
     """Images per second of the usual loop: a Dataset, a DataLoader, Adam as it comes. Network and loss are ours."""
-    model = models.build(settings.network, settings.latents, settings.width, channels=1, seed=0).to(device)
+    colour = images.scale == 255
+    model = models.build(settings.network, settings.latents, settings.width, 3 if colour else 1, 0, settings.filters).to(device)
+    likelihood = losses.gaussian_nll if colour else losses.bernoulli_nll
     optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
     loader = DataLoader(
         images, settings.batch_size, shuffle=True, drop_last=True, num_workers=workers, pin_memory=device.type == "cuda"
@@ -121,7 +127,7 @@ def plain(settings: experiments.Settings, images: Unpacked, device: torch.device
     for batch in chain.from_iterable(repeat(loader)):  # epoch after epoch
         batch = batch.to(device)
         mu, log_var = model.encode(batch)
-        nll = losses.bernoulli_nll(model.decode(models.sample(mu, log_var)), batch)
+        nll = likelihood(model.decode(models.sample(mu, log_var)), batch)
         loss = objective(settings, nll, mu, log_var).total
         optimiser.zero_grad()
         loss.backward()
@@ -131,27 +137,28 @@ def plain(settings: experiments.Settings, images: Unpacked, device: torch.device
 
 
 def networks(size: dict) -> dict[str, experiments.Settings]:
-    """Each network with its batch; DIP-VAE-II with third moments, the objective with most to compute."""
-    quick = experiments.dip_vae_ii(5, **experiments.PROFILES["quick"].common)
-    conv = experiments.dip_vae_ii(5, network="conv", width=256, batch_size=64)
-    found = {"fc-1200": experiments.dip_vae_ii(5), f"fc-{quick.width}": quick, "conv": conv}
+    """Each network with its batch; DIP-VAE-II, on 2D Shapes with third moments: the objective with most to compute."""
+    quick = experiments.experiment("quick", "dip-vae-ii", 5)
+    found = {"fc-1200": experiments.dip_vae_ii(5), f"fc-{quick.width}": quick, "conv": experiments.dip_vae_ii(1, "celeba")}
     return {k: dataclasses.replace(s, steps=10**6, batch_size=size["batch"] or s.batch_size) for k, s in found.items()}
 
 
-def training(size: dict, data: packed.Packed) -> list[dict]:
-    device, images, threads, rows = data.bits.device, Unpacked(data), torch.get_num_threads(), []
+def training(size: dict, data: dict[str, packed.Packed]) -> list[dict]:
+    images, threads, rows = {name: Unpacked(d) for name, d in data.items()}, torch.get_num_threads(), []
+    device = data["shapes2d"].bits.device
     choices = (0, 2) if device.type == "cpu" else (0, min(8, os.cpu_count() or 1))
     print(f"\nTraining on {device.type}, {threads} CPU threads; plain loop: the better of {choices[0]} and {choices[1]} workers")
     for name, settings in networks(size).items():
         own, rivals = [], {workers: [] for workers in choices}
         for _ in range(size["rounds"]):
-            own.append(ours(settings, data, size["seconds"]))
+            own.append(ours(settings, data[settings.data], size["seconds"]))
             for workers in choices:
-                rivals[workers].append(plain(settings, images, device, workers, size["seconds"]))
+                rivals[workers].append(plain(settings, images[settings.data], device, workers, size["seconds"]))
         best = max(choices, key=lambda workers: median(rivals[workers]))
         label = f"{name}, batch {settings.batch_size}"
         rows.append({
-            "network": name, "batch_size": settings.batch_size, "device": device.type, "threads": threads,
+            "network": name, "batch_size": settings.batch_size, "data": described(data[settings.data]), "device": device.type,
+            "threads": threads,
             "ours": figure(f"{label}: ours", own), "plain": figure(f"{label}: plain, {best} workers", rivals[best]),
             "ratio": figure(f"{label}: ours / plain", [a / b for a, b in zip(own, rivals[best])], "times"),
             "plain_workers": best, "plain_medians": {w: evaluate.rounded(median(r), 4) for w, r in rivals.items()},
@@ -166,27 +173,61 @@ def start(meeting, threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def share(settings: experiments.Settings, folder: str, seconds: float) -> float:
-    data = load(folder)
+def share(settings: experiments.Settings, folder: str, seconds: float, layout: str) -> float:
+    data = load(folder, settings.data)
     meet(timeout=300)  # seconds
-    return ours(settings, data, seconds)
+    # train.train lays convolutions out channels-last; the other layout is had by giving that word its meaning.
+    with mock.patch.object(torch, "channels_last", torch.contiguous_format) if layout == "contiguous" else contextlib.nullcontext():
+        return ours(settings, data, seconds)
+
+
+def race(settings: experiments.Settings, ways: dict[str, tuple[int, int, str]], size: dict, folder: str) -> tuple[dict, dict]:
+    """Ways, each so many processes of so many threads with one layout, in turns; what is kept of them, and their rates by round."""
+    context, rates = multiprocessing.get_context("forkserver"), {way: [] for way in ways}
+    context.set_forkserver_preload(["dipvae_src.run", "torch.utils.data"])  # imported once, not once a process
+    pools = {
+        way: ProcessPoolExecutor(n, context, start, (context.Barrier(n), threads)) for way, (n, threads, _) in ways.items()
+    }
+    for _, (way, (n, _, layout)) in product(range(size["rounds"]), ways.items()):
+        shares = pools[way].map(share, n * [settings], repeat(folder), repeat(size["seconds"]), repeat(layout))
+        rates[way].append(sum(shares))
+    found = {}
+    for way, (n, threads, layout) in ways.items():
+        label = f"{n} process(es) of {threads} thread(s)" + (f", {layout}" if settings.network != "fc" else "")
+        found[way] = {"processes": n, "threads": threads, "images_per_second": figure(label, rates[way])}
+    return found, rates
+
+
+def ratio(label: str, rates: dict, one: str, other: str) -> dict:
+    return figure(label, [a / b for a, b in zip(rates[one], rates[other])], "times")
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def sharing(size: dict, folder: str) -> dict:
     """As many processes of one thread as there are cores against one process of that many threads, in turns."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     name, settings = list(networks(size).items())[1]
-    print(f"\nRuns of a sweep on {cores} cores, {name}, batch {settings.batch_size}, images per second of all together")
-    ways = {"processes": (cores, 1), "threads": (1, cores)}  # how many processes, of how many threads each
-    context, rates = multiprocessing.get_context("forkserver"), {way: [] for way in ways}
-    context.set_forkserver_preload(["dipvae_src.run", "torch.utils.data"])  # imported once, not once a process
-    pools = {way: ProcessPoolExecutor(n, context, start, (context.Barrier(n), threads)) for way, (n, threads) in ways.items()}
-    for _, way in product(range(size["rounds"]), ways):
-        rates[way].append(sum(pools[way].map(share, ways[way][0] * [settings], repeat(folder), repeat(size["seconds"]))))
-    found = {way: dict(zip(("processes", "threads"), numbers)) for way, numbers in ways.items()}
-    for way, (n, threads) in ways.items():
-        found[way]["images_per_second"] = figure(f"{n} process(es) of {threads} thread(s)", rates[way])
-    found["ratio"] = figure("processes / threads", [a / b for a, b in zip(*rates.values())], "times")
+    print(f"\nRuns of a sweep on {cores()} cores, {name}, batch {settings.batch_size}, images per second of all together")
+    found, rates = race(settings, {"processes": (cores(), 1, ""), "threads": (1, cores(), "")}, size, folder)
+    found["ratio"] = ratio("processes / threads", rates, "processes", "threads")
+    return {"network": name, "batch_size": settings.batch_size} | found
+
+
+def convolution(size: dict, folder: str) -> dict:
+    """The same for the convolutional network, with its weights channels-last, as train.train has them, and contiguous."""
+    name, settings = list(networks(size).items())[2]
+    print(f"\nConvolutional training: channels-last against contiguous, one process a core of one thread against one of all cores\n"
+          f"({cores()} cores, batch {settings.batch_size}, images per second of all together)")  # fmt: skip
+    ways = {
+        "processes": (cores(), 1, "channels-last"), "processes_contiguous": (cores(), 1, "contiguous"),
+        "threads": (1, cores(), "channels-last"), "threads_contiguous": (1, cores(), "contiguous"),
+    }  # fmt: skip
+    found, rates = race(settings, ways, size, folder)
+    found["ratio"] = ratio("processes / threads, channels-last", rates, "processes", "threads")
+    found["layout_ratio"] = ratio("channels-last / contiguous, processes", rates, "processes", "processes_contiguous")
+    found["layout_ratio_threads"] = ratio("channels-last / contiguous, threads", rates, "threads", "threads_contiguous")
     return {"network": name, "batch_size": settings.batch_size} | found
 
 
@@ -207,38 +248,45 @@ def scores(size: dict) -> dict:
     return {"points": points, **svm} | {f"{n}_seconds": figure(works[n][0], s, "s") for n, s in zip(works, zip(*rounds))}
 
 
-def load(folder: str, device: str = "cpu") -> packed.Packed:
-    """The packed data if it is in `folder`; otherwise random bits, which say so in their name."""
-    if any((Path(folder) / f"{stem}.json").exists() for stem in packed.SOURCES["shapes2d"]):
-        return packed.load("shapes2d", folder, device)
-    bits = torch.randint(256, (SOME_IMAGES, 512), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).to(device)
-    table = ((torch.arange(256)[:, None] >> torch.arange(7, -1, -1)) & 1).float().to(device)
-    return packed.Packed("bits", "random", "", ("image",), (len(bits),), (False,), bits, table)
+def load(folder: str, name: str = "shapes2d", device: str = "cpu") -> packed.Packed:
+    """The packed data set if it is in `folder`; otherwise random bits or pixels, which say so in their name."""
+    if packed.described(folder, name):
+        return packed.load(name, folder, device)
+    colour = name != "shapes2d"
+    shape = (SOME_IMAGES // 3, 12_288) if colour else (SOME_IMAGES, 512)
+    bits = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).to(device)
+    table = None if colour else ((torch.arange(256)[:, None] >> torch.arange(7, -1, -1)) & 1).float().to(device)
+    return packed.Packed("pixels" if colour else "bits", "random", "", ("image",), (len(bits),), (False,), bits, table)
+
+
+def described(data: packed.Packed) -> str:
+    return f"{data.source} {data.name}"
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[1] / "results" / "bench.json")
-    parser.add_argument("--data", default="data", help="folder of the packed data; random bits where it holds none")
+    parser.add_argument("--data", default="data", help="folder of the packed data; random bits and pixels where it holds none")
     parser.add_argument("--quick", action="store_true", help="small sizes, seconds; the figures mean little")
     args, began = parser.parse_args(arguments), time.perf_counter()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as in the runs of `make replicate`
     try:
-        size, data = QUICK if args.quick else FULL, load(args.data)
+        size = QUICK if args.quick else FULL
+        data = {name: load(args.data, name) for name in ("shapes2d", "celeba")}
         gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
         versions = {"python": platform.python_version()} | {m.__name__: m.__version__ for m in (torch, np, sklearn)}
         report = {
             "format": 1, "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "quick": args.quick,
             "machine": {"processor": processor(), "system": platform.platform(), "cores": os.cpu_count(), "gpu": gpu},
-            "versions": versions, "code": results.code_hash(), "data": f"{data.source} {data.name}",
+            "versions": versions, "code": results.code_hash(), "data": described(data["shapes2d"]),
         }  # fmt: skip
-        print(f"{processor()}, {os.cpu_count()} cores, GPU: {gpu or 'none'}; {report['date']}; training on {report['data']}")
+        print(f"{processor()}, {os.cpu_count()} cores, GPU: {gpu or 'none'}; {report['date']}; training on {' and '.join(map(described, data.values()))}")
         print(*(f"{name} {version}" for name, version in versions.items()), sep=", ")
         print(f"{'QUICK: sizes too small to mean much' if args.quick else '':<54}{'median':>9}  lowest - highest")
         report |= {"rendering": rendering(size), "training": training(size, data)}
         if gpu:
-            report["training"] += training(size, load(args.data, "cuda"))
-        report |= {"sharing": sharing(size, args.data), "scores": scores(size)}
+            report["training"] += training(size, {name: load(args.data, name, "cuda") for name in data})
+        report |= {"sharing": sharing(size, args.data), "convolution": convolution(size, args.data), "scores": scores(size)}
         results.write_whole(args.out, (json.dumps(report, indent=1, allow_nan=False) + "\n").encode())
     except (OSError, ValueError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)

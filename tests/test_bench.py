@@ -42,11 +42,12 @@ def quick(tmp_path_factory):
 
 def test_every_section_has_positive_figures(quick):
     report, _ = quick
-    assert {"date", "machine", "versions", "rendering", "training", "sharing", "scores"} <= set(report)
+    assert {"date", "machine", "versions", "rendering", "training", "sharing", "convolution", "scores"} <= set(report)
     assert report["quick"] is True and report["data"] == "random bits"
     assert [row["network"] for row in report["training"] if row["device"] == "cpu"] == ["fc-1200", "fc-256", "conv"]
+    assert [row["data"] for row in report["training"]] == ["random bits", "random bits", "random pixels"] * (len(report["training"]) // 3)
     figures = [path.removesuffix("/median") for path, _ in numbers(report) if path.endswith("/median")]
-    assert len(figures) == 2 + 3 * len(report["training"]) + 3 + 3
+    assert len(figures) == 2 + 3 * len(report["training"]) + 3 + (4 + 3) + 3
     values = dict(numbers(report))
     for path in figures:
         assert 0 < values[f"{path}/low"] <= values[f"{path}/median"] <= values[f"{path}/high"], path
@@ -63,11 +64,21 @@ def test_ratios_are_ours_over_plain(quick):
     a, b = (sharing[way]["images_per_second"]["median"] for way in ("processes", "threads"))
     assert sharing["ratio"]["median"] == pytest.approx(a / b, rel=2e-3)
     assert sharing["processes"]["processes"] == sharing["threads"]["threads"]
+    conv = report["convolution"]
+    for ratio, one, other in (
+        ("ratio", "processes", "threads"), ("layout_ratio", "processes", "processes_contiguous"),
+        ("layout_ratio_threads", "threads", "threads_contiguous"),
+    ):  # fmt: skip
+        a, b = (conv[way]["images_per_second"]["median"] for way in (one, other))
+        assert conv[ratio]["median"] == pytest.approx(a / b, rel=2e-3)
+    assert conv["processes"]["processes"] == conv["threads_contiguous"]["threads"] == sharing["processes"]["processes"]
+    assert conv["processes_contiguous"]["threads"] == conv["threads"]["processes"] == 1
 
 
 def test_the_table_says_what_it_is(quick):
     report, printed = quick
-    for words in ("QUICK", "random bits", "ours / plain", "processes / threads", "LinearSVC", report["versions"]["torch"]):
+    said = ("QUICK", "random bits and random pixels", "ours / plain", "processes / threads", "channels-last / contiguous", "LinearSVC")
+    for words in (*said, report["versions"]["torch"]):
         assert words in printed
     assert f"{report['rendering']['whole_set']['images_per_second']['median']:,.0f} " in printed
 
@@ -82,10 +93,49 @@ def test_altered_data_are_refused_before_anything_is_measured(tmp_path):
     assert not (tmp_path / "b.json").exists()
 
 
-def test_the_clock_leaves_out_the_warm_up(monkeypatch):
+@pytest.fixture
+def module():
     spec = importlib.util.spec_from_file_location("bench", ROOT / "scripts" / "bench.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+def test_the_networks_are_those_of_the_paper_on_their_data(module):
+    fc, quick, conv = module.networks(module.FULL).values()
+    assert (fc.network, fc.width, fc.batch_size, fc.lambda_3) == ("fc", 1200, 400, 200) and quick.width == 256
+    assert (conv.network, conv.data, conv.batch_size, conv.filters, conv.latents) == ("conv", "celeba", 100, 32, 32)
+
+
+def test_layouts_are_what_they_are_called(module, data_dir, monkeypatch):
+    """The weights of the first convolution, as the loop trains them: channels-last, or contiguous where that is asked for."""
+    seen = []
+
+    def look(settings, seed, data, progress):
+        model = module.models.build("conv", 4, 8, 3, 0, 2).to(memory_format=torch.channels_last)
+        weight = model.encoder[1].weight
+        seen.append((weight.is_contiguous(), weight.is_contiguous(memory_format=original)))
+        raise module.Enough(1.0)
+
+    original = torch.channels_last
+    monkeypatch.setattr(module, "train", look)
+    monkeypatch.setattr(module, "meet", lambda timeout: None, raising=False)
+    settings = module.networks(module.QUICK)["conv"]
+    for layout in ("channels-last", "contiguous"):
+        assert module.share(settings, str(data_dir), 0.1, layout) == settings.batch_size
+    assert seen == [(False, True), (True, False)] and torch.channels_last is original
+
+
+def test_data_that_are_there_are_used(module, data_dir, tmp_path):
+    assert module.described(module.load(str(data_dir), "celeba")) == "stand-in small faces (for CelebA)"
+    fake = module.load(str(tmp_path), "celeba")
+    assert module.described(fake) == "random pixels" and fake.channels == 3 and len(fake.split()[0]) > 1_000
+    for data in (fake, module.load(str(tmp_path))):
+        images = module.Unpacked(data)  # what the plain loop trains on is what ours does
+        assert torch.equal(images[5], data.images(data.split()[0][5:6])[0])
+
+
+def test_the_clock_leaves_out_the_warm_up(module, monkeypatch):
     now = 0.0
     monkeypatch.setattr(module, "time", types.SimpleNamespace(perf_counter=lambda: now))
     ticks, answers = module.clock(2.0, torch.device("cpu")), []

@@ -18,8 +18,10 @@ from dipvae_src.losses import (
     dip_vae_i,
     dip_vae_ii,
     gaussian_nll,
+    joint_third_central_moments,
     kl_to_standard_normal,
     negative_elbo,
+    running_covariance,
     third_central_moments,
     third_moment_penalty,
     total_covariance,
@@ -99,7 +101,7 @@ def test_covariance_of_one_image_is_zero():
     assert torch.equal(covariance_of_means(tensor([[3.0, -7.0]])), torch.zeros(2, 2, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("moment", [total_covariance, third_central_moments])
+@pytest.mark.parametrize("moment", [total_covariance, third_central_moments, joint_third_central_moments])
 def test_moments_keep_their_value_when_shifted_permuted_or_duplicated(moment):
     mu, log_var = encoder_outputs(40, 4)
     expected = moment(mu, log_var)
@@ -202,6 +204,118 @@ def test_third_moment_penalty_has_a_finite_gradient_at_zero():
     assert mu.grad.isfinite().all() and log_var.grad.isfinite().all()
 
 
+# --- all third moments ---
+
+
+def test_joint_third_moments_by_hand():
+    """Two images, d = (-1, -2) and (1, 2), variances (1, 5) and (3, 1): E[d sigma^2] is 1, 2 with sigma_0^2 and -2, -4 with sigma_1^2."""
+    moments = joint_third_central_moments(tensor([[-1.0, -2.0], [1.0, 2.0]]), tensor([[1.0, 5.0], [3.0, 1.0]]).log())
+    # E[d d d] = 0. i = j = k: 3 E[d_i sigma_i^2]; two alike and one other: E[d_other sigma_alike^2]
+    assert torch.allclose(moments, tensor([[[3.0, 2.0], [2.0, -2.0]], [[2.0, -2.0], [-2.0, -12.0]]]), atol=1e-12)
+
+
+def test_joint_third_moments_are_the_triple_loop_of_their_definition():
+    """Each image's z is mu + sigma e: the product of three of its latents' deviations, its mean taken index by index."""
+    mu, log_var = encoder_outputs(11, 4)
+    d, variance = (mu - mu.mean(dim=0)).tolist(), log_var.exp().tolist()
+    moments = joint_third_central_moments(mu, log_var)
+    assert moments.shape == (4, 4, 4)
+    for i in range(4):
+        for j in range(4):
+            for k in range(4):
+                expected = 0.0
+                for b in range(11):
+                    expected += d[b][i] * d[b][j] * d[b][k]
+                    expected += d[b][i] * variance[b][j] if j == k else 0.0  # E[e_j e_k] = 1 where j = k
+                    expected += d[b][j] * variance[b][i] if i == k else 0.0
+                    expected += d[b][k] * variance[b][i] if i == j else 0.0
+                assert moments[i, j, k].item() == pytest.approx(expected / 11, rel=1e-10, abs=1e-12), (i, j, k)
+
+
+def test_joint_third_moments_against_monte_carlo():
+    mu, log_var = encoder_outputs(8, 3)
+    z = sample_mixture(mu, log_var, 50_000)
+    centred = z - mu.mean(dim=0)
+    products = torch.einsum("bi,bj,bk->bijk", centred, centred, centred)
+    bound, estimate = 5 * products.std(dim=0) / math.sqrt(len(z)), products.mean(dim=0)
+    assert (joint_third_central_moments(mu, log_var) - estimate).abs().le(bound).all()
+    # the bound notices where the shared noise of two equal indices is left out
+    d = mu - mu.mean(dim=0)
+    means_alone = torch.einsum("bi,bj,bk->ijk", d, d, d) / len(d)
+    assert (means_alone - estimate).abs().gt(bound).any()
+
+
+def test_joint_third_moments_have_the_marginal_ones_on_their_diagonal():
+    mu, log_var = encoder_outputs(30, 5)
+    moments = joint_third_central_moments(mu, log_var)
+    each = torch.arange(5)
+    assert torch.allclose(moments[each, each, each], third_central_moments(mu, log_var), rtol=1e-12)
+    for order in ((0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)):  # the order of a triple means nothing
+        assert torch.allclose(moments.permute(*order), moments, rtol=1e-10, atol=1e-12)
+
+
+def test_permuting_the_latents_permutes_the_joint_third_moments():
+    mu, log_var = encoder_outputs(30, 5)
+    moments, order = joint_third_central_moments(mu, log_var), torch.tensor([3, 0, 4, 2, 1])
+    permuted = joint_third_central_moments(mu[:, order], log_var[:, order])
+    assert torch.allclose(permuted, moments[order][:, order][:, :, order], rtol=1e-10, atol=1e-12)
+    assert not torch.allclose(permuted, moments)
+
+
+def test_joint_third_moments_of_a_symmetric_code_are_zero():
+    mu, log_var = perfect_for_ii(3)
+    assert joint_third_central_moments(mu, log_var).abs().max() < 1e-15
+
+
+# --- a running covariance ---
+
+
+def test_running_covariance_by_hand():
+    covariance, before = tensor([[2.0, 0.4], [0.4, 1.0]]), tensor([[1.0, 0.0], [0.0, 3.0]])
+    expected = tensor([[1.1, 0.04], [0.04, 2.8]])  # 0.9 of what was and 0.1 of what is
+    assert torch.allclose(running_covariance(covariance, before, 0.9), expected)
+    assert torch.equal(running_covariance(covariance, before, 0.0), covariance)
+
+
+def test_running_covariance_of_a_code_that_stays_the_same_comes_to_it():
+    covariance, running = tensor([[2.0, 0.4], [0.4, 1.0]]), torch.eye(2, dtype=torch.float64)
+    for steps in range(1, 30):
+        running = running_covariance(covariance, running, 0.9)
+        assert torch.allclose(running - covariance, 0.9**steps * (torch.eye(2).double() - covariance))
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.5, 0.9])
+def test_a_running_covariance_passes_the_minibatchs_gradient_on(memory):
+    """dC_running/dmu = dC/dmu whatever the memory: only the matrix at which the penalty's own slope is taken is another."""
+    mu, log_var = (t.requires_grad_() for t in encoder_outputs(12, 4))
+    before = 0.5 * torch.eye(4, dtype=torch.float64)
+    weights = torch.linspace(-1, 1, 16, dtype=torch.float64).view(4, 4)
+    gradients = []
+    for running in (False, True):
+        covariance = total_covariance(mu, log_var)
+        covariance = running_covariance(covariance, before, memory) if running else covariance
+        gradients.append(torch.autograd.grad((weights * covariance).sum(), (mu, log_var)))
+    for own, minibatch in zip(*gradients):
+        assert torch.allclose(own, minibatch, rtol=1e-12, atol=0) and minibatch.abs().max() > 0.01
+
+
+def test_objectives_take_the_covariance_they_are_given():
+    mu, log_var = encoder_outputs(16, 4)
+    nll, given = torch.zeros(16, dtype=torch.float64), 2 * torch.eye(4, dtype=torch.float64) + 0.5
+    expected = 10.0 * 12 * 0.25 + 100.0 * 4 * 1.5**2  # 12 ordered pairs of 0.5, four diagonal entries of 2.5
+    for loss in (dip_vae_i(nll, mu, log_var, 10.0, 100.0, given), dip_vae_ii(nll, mu, log_var, 10.0, 100.0, covariance=given)):
+        assert loss.penalty.item() == pytest.approx(expected) == 930
+        assert loss.total.item() == pytest.approx(expected + loss.kl.item())
+
+
+def test_joint_third_moments_take_the_place_of_the_marginal_ones():
+    mu, log_var = encoder_outputs(16, 4)
+    nll = torch.zeros(16, dtype=torch.float64)
+    for joint, moments in ((False, third_central_moments), (True, joint_third_central_moments)):
+        expected = 200 * np.linalg.norm(moments(mu, log_var).flatten().numpy())
+        assert dip_vae_ii(nll, mu, log_var, 0.0, 0.0, 200.0, joint).penalty.item() == pytest.approx(expected)
+
+
 # --- gradients ---
 
 
@@ -217,11 +331,16 @@ def penalty_3(mu, log_var):
     return third_moment_penalty(third_central_moments(mu, log_var), 5.0)
 
 
+def penalty_joint(mu, log_var):
+    return third_moment_penalty(joint_third_central_moments(mu, log_var).flatten(), 5.0)
+
+
 def test_gradients_against_finite_differences():
     mu, log_var = (t.requires_grad_() for t in encoder_outputs(5, 3))
     assert torch.autograd.gradcheck(penalty_i, (mu,))
     assert torch.autograd.gradcheck(penalty_ii, (mu, log_var))
     assert torch.autograd.gradcheck(penalty_3, (mu, log_var))
+    assert torch.autograd.gradcheck(penalty_joint, (mu, log_var))
 
 
 @pytest.mark.parametrize("kind", ["I", "II"])

@@ -21,7 +21,10 @@ def weights(model: nn.Module) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("network", "latents", "width", "channels"), [("fc", 10, 64, 1), ("fc", 3, 32, 3), ("conv", 32, 256, 3), ("conv", 5, 32, 1)]
+    ("network", "latents", "width", "channels"),
+    [
+        ("fc", 10, 64, 1), ("fc", 3, 32, 3), ("conv", 32, 256, 3), ("conv", 5, 32, 1), ("conv-2x2", 32, 256, 3), ("conv-2x2", 5, 32, 1),
+    ],  # fmt: skip
 )
 def test_shapes(network, latents, width, channels):
     model = build(network, latents, width, channels, seed=0)
@@ -45,7 +48,7 @@ def test_parameters_of_the_fully_connected_pair_counted_by_hand():
     decoder = (10 * 1200 + 1200) + 2 * (1200 * 1200 + 1200) + (1200 * 4096 + 4096)
     assert (encoder, decoder) == (6_381_620, 7_814_896)
     with torch.device("meta"):  # counts without filling 14.2 million weights
-        model = NETWORKS["fc"](10, 1200, 1)
+        model = NETWORKS["fc"](10, 1200, 1, 32)
     assert sum(p.numel() for p in model.encoder.parameters()) == encoder
     assert sum(p.numel() for p in model.decoder.parameters()) == decoder
 
@@ -60,6 +63,35 @@ def test_parameters_of_the_convolutional_pair_counted_by_hand():
     model = build("conv", 32, 256, 3, seed=0)
     assert sum(p.numel() for p in model.encoder.parameters()) == encoder
     assert sum(p.numel() for p in model.decoder.parameters()) == decoder
+
+
+def test_parameters_of_the_2x2_pair_counted_by_hand():
+    # of its four convolutions the two between 32, 64 and 64 channels have 4 a b weights in the place of 16 a b
+    fewer = 12 * 32 * 64 + 12 * 64 * 64
+    assert (395_264 - fewer, 387_971 - fewer) == (321_536, 314_243)
+    model = build("conv-2x2", 32, 256, 3, seed=0)
+    assert sum(p.numel() for p in model.encoder.parameters()) == 321_536
+    assert sum(p.numel() for p in model.decoder.parameters()) == 314_243
+
+
+@pytest.mark.parametrize(("network", "kernel"), [("conv", 4), ("conv-2x2", 2)])
+def test_filters_are_those_of_the_first_convolution_and_the_rest_follow(network, kernel):
+    model = build(network, 3, 8, 1, 0, filters=4)
+    down, up = layers(model.encoder, nn.Conv2d), layers(model.decoder, nn.ConvTranspose2d)
+    assert [(c.in_channels, c.out_channels) for c in down] == [(1, 4), (4, 4), (4, 8), (8, 8)]
+    assert [(c.in_channels, c.out_channels) for c in up] == [(8, 8), (8, 4), (4, 4), (4, 1)]
+    assert [c.kernel_size for c in down] == [c.kernel_size for c in reversed(up)] == [(4, 4)] * 2 + [(kernel, kernel)] * 2
+    encoder = 16 * 4 + 4 + 16 * 4 * 4 + 4 + kernel**2 * 4 * 8 + 8 + kernel**2 * 8 * 8 + 8 + (128 * 8 + 8) + (8 * 6 + 6)
+    assert sum(p.numel() for p in model.encoder.parameters()) == encoder
+
+
+def test_a_2x2_kernel_looks_at_blocks_of_its_own():
+    """Of the third layer's output a pixel sees a block of its input, and blocks do not overlap: 2 x 2 at stride 2, nothing padded."""
+    third = layers(build("conv-2x2", 2, 8, 3, seed=0).encoder, nn.Conv2d)[2]
+    one = torch.zeros(1, 32, 16, 16)
+    one[0, 0, 6, 7] = 1.0
+    moved = (third(one) - third(torch.zeros_like(one))).abs().sum(dim=(0, 1)).nonzero().tolist()
+    assert moved == [[3, 3]]
 
 
 def test_fully_connected_pair_is_the_row_of_the_table():
@@ -79,8 +111,9 @@ def test_convolutional_pair_is_the_row_of_the_table():
     assert not layers(model.encoder, nn.Tanh) and not layers(model.decoder, nn.Tanh, nn.Sigmoid)
 
 
-def test_sides_halve_from_64_to_4_and_double_back():
-    model = build("conv", 2, 8, 1, seed=0)
+@pytest.mark.parametrize("network", ["conv", "conv-2x2"])
+def test_sides_halve_from_64_to_4_and_double_back(network):
+    model = build(network, 2, 8, 1, seed=0)
     sides = []
     for layer in layers(model.encoder, nn.Conv2d) + layers(model.decoder, nn.ConvTranspose2d):
         layer.register_forward_hook(lambda module, inputs, output: sides.append(output.shape[-1]))
@@ -108,7 +141,7 @@ def test_the_global_state_does_not_reach_the_weights():
 
 
 def test_unknown_network_is_refused_with_the_names_of_the_known():
-    with pytest.raises(ValueError, match="unknown network 'resnet'; the networks are fc, conv"):
+    with pytest.raises(ValueError, match="unknown network 'resnet'; the networks are fc, conv, conv-2x2$"):
         build("resnet", 10, 1200, 1, seed=0)
 
 

@@ -13,11 +13,12 @@ import dipvae_src
 from dipvae_src import experiments, results
 
 
+SAP, ZDIFF = {"score": 0.5, "matrix": [], "images": 9}, {"accuracy": 50.0, "test": 9, "seed": 0}
+
+
 @pytest.fixture
 def result(tiny) -> dict:
-    metrics = {name: kind() for name, kind in results.METRICS.items()} | {
-        "sap": {"score": 0.5, "matrix": [], "images": 9}, "zdiff": {"accuracy": 50.0, "test": 9, "seed": 0},
-    }  # fmt: skip
+    metrics = {name: kind() for name, kind in results.METRICS.items()} | {"sap": SAP, "zdiff": ZDIFF}
     return {
         "format": results.FORMAT, "profile": "smoke", "settings": dataclasses.asdict(tiny), "seed": 2, "code": results.code_hash(),
         "data": {"name": "2D Shapes", "source": "rendered", "sha256": "d"}, "versions": {}, "device": "cpu", "threads": 1,
@@ -61,10 +62,11 @@ def test_absent_and_truncated_do_not_count(tmp_path, result, tiny):
     ("change", "words"),
     [
         ({"metrics": {}}, "metrics lack images, reconstruction_error"),
-        ({"metrics": dict.fromkeys(results.METRICS)}, "metrics lack images, .*, sap's score"),
+        ({"metrics": dict.fromkeys(results.METRICS)}, "metrics lack images, .*, sap's score, .*, zdiff's seed$"),
+        ({"format": 1}, "format 1, this code reads 2; run it again"),
         ({"data": {}}, "does not say which data it used"),
         ({"minutes": "1"}, "`minutes` is missing or of the wrong type"),
-        ({"format": 99}, "format 99, this code reads 1"),
+        ({"format": 99}, f"format 99, this code reads {results.FORMAT}"),
         ({"seed": 3}, "holds the run dip-vae-ii_5_m3-200_seed3; it was renamed or altered"),
         ({"settings": {"objective": "gan"}}, "settings that this code does not know: unknown objective 'gan'"),
         ({"settings": {"objective": "beta-vae", "gamma": 1}}, "settings that this code does not know"),
@@ -78,6 +80,34 @@ def test_what_is_not_a_whole_result_is_refused_both_ways(tmp_path, result, tiny,
     path.write_text(json.dumps(result | change))
     with pytest.raises(results.BadResult, match=words):
         results.read(path)
+
+
+def test_what_a_result_must_hold_depends_on_its_data(tmp_path, result, tiny_colour):
+    """Faces have attributes beside the two scores; chairs have neither scores nor attributes."""
+    small = dataclasses.asdict(tiny_colour)
+    path = results.path_of(tmp_path, tiny_colour, 2)
+    assert path.name == "celeba_dip-vae-i_2_seed2.json"
+    with pytest.raises(results.BadResult, match="its metrics lack attributes's accuracy, attributes's single_accuracy$"):
+        results.write(path, result | {"settings": small})
+    attributes = {"accuracy": [], "single_accuracy": []}
+    results.write(path, result | {"settings": small, "metrics": result["metrics"] | {"attributes": attributes}})
+    without = result["metrics"] | {"attributes": attributes, "sap": None}
+    with pytest.raises(results.BadResult, match="its metrics lack sap's score, sap's matrix, sap's images$"):
+        results.write(path, result | {"settings": small, "metrics": without})
+
+    chairs = experiments.dip_vae_i(2, "chairs")
+    path = results.path_of(tmp_path, chairs, 2)
+    results.write(path, result | {"settings": dataclasses.asdict(chairs), "metrics": result["metrics"] | {"sap": None, "zdiff": None}})
+    assert results.read(path)["metrics"]["sap"] is None
+    del (unnamed := dict(result["metrics"]))["other_errors"]
+    with pytest.raises(results.BadResult, match="its metrics lack other_errors$"):
+        results.write(path, result | {"settings": dataclasses.asdict(chairs), "metrics": unnamed})
+
+
+def test_another_reading_needs_no_picture(tmp_path, result, tiny):
+    other = experiments.read_otherwise(tiny, "joint third moments")
+    results.write(results.path_of(tmp_path, other, 0), result | {"seed": 0, "settings": dataclasses.asdict(other)})
+    assert [p.name for p in tmp_path.iterdir()] == ["dip-vae-ii_5_m3-200_joint-third-moments_seed0.json"]
 
 
 def test_no_number_is_not_written(tmp_path, result, tiny):
@@ -133,7 +163,7 @@ def test_collect_takes_exactly_the_plan(tmp_path, result, tiny):
     ("change", "words"),
     [
         ({"code": "other"}, "2 versions of the code"),
-        ({"data": {"source": "official", "sha256": "e"}}, "2 versions of the data"),
+        ({"data": {"source": "official", "sha256": "e"}}, "2 versions of the shapes2d"),
     ],
 )
 def test_collect_refuses_a_mixture(tmp_path, result, tiny, change, words):
@@ -141,6 +171,24 @@ def test_collect_refuses_a_mixture(tmp_path, result, tiny, change, words):
     results.write(results.path_of(tmp_path, tiny, 2), result | {"seed": 2} | change)
     with pytest.raises(results.BadResult, match=words):
         results.collect(tmp_path, [(tiny, (1, 2))])
+
+
+def test_collect_takes_results_on_several_data_sets(tmp_path, result, tiny, tiny_colour):
+    """Each of one version of its own data; two versions of one of them are refused."""
+    attributes = {"accuracy": [], "single_accuracy": []}
+    colour = result | {
+        "settings": dataclasses.asdict(tiny_colour), "metrics": result["metrics"] | {"attributes": attributes},
+        "data": {"source": "stand-in", "sha256": "faces"},
+    }  # fmt: skip
+    for seed in (1, 2):
+        results.write(results.path_of(tmp_path, tiny, seed), result | {"seed": seed})
+        results.write(results.path_of(tmp_path, tiny_colour, seed), colour | {"seed": seed})
+    plan = [(tiny, (1, 2)), (tiny_colour, (1, 2))]
+    assert [r["data"]["sha256"] for r in results.collect(tmp_path, plan)] == ["d", "d", "faces", "faces"]
+    other = colour | {"seed": 2, "data": {"source": "official", "sha256": "celeba"}}
+    results.write(results.path_of(tmp_path, tiny_colour, 2), other)
+    with pytest.raises(results.BadResult, match="2 versions of the celeba; run `make replicate`"):
+        results.collect(tmp_path, plan)
 
 
 def test_collect_takes_both_engines_of_the_present_code(tmp_path, result, tiny):
@@ -176,7 +224,7 @@ def test_an_edit_of_the_loss_counts_and_an_edit_of_its_words_does_not(package, o
 
 def test_code_that_is_edited_while_it_runs_is_noticed(monkeypatch):
     results.check_unedited()
-    monkeypatch.setattr(results, "code_hash", lambda: "edited")
+    monkeypatch.setattr(results, "code_hash", lambda *_, **__: "edited")
     with pytest.raises(RuntimeError, match="the code was edited since this process started"):
         results.check_unedited()
 
@@ -194,8 +242,8 @@ def test_touching_a_file_changes_nothing(package):
     ("change", "error", "words"),
     [
         (dict(objective="vae"), ValueError, "unknown objective 'vae'; known: beta-vae"),
-        (dict(network="mlp"), ValueError, "unknown network 'mlp'; known: fc, conv"),
-        (dict(data="mnist"), ValueError, "unknown data 'mnist'; known: shapes2d"),
+        (dict(network="mlp"), ValueError, "unknown network 'mlp'; known: fc, conv, conv-2x2"),
+        (dict(data="mnist"), ValueError, "unknown data 'mnist'; known: shapes2d, celeba, chairs"),
         (dict(lambda_od="5"), TypeError, "lambda_od must be a number, not '5'"),
         (dict(steps="100"), TypeError, "steps must be a whole number, not '100'"),
         (dict(steps=1.5), TypeError, "steps must be a whole number, not 1.5"),
@@ -209,6 +257,11 @@ def test_touching_a_file_changes_nothing(package):
         (dict(beta=4.0), ValueError, "dip-vae-ii has beta 1 by definition"),
         (dict(objective="dip-vae-i"), ValueError, "lambda_3 belongs to dip-vae-ii"),
         (dict(latents=1), ValueError, "latents must be at least 2"),
+        (dict(filters=0), ValueError, "filters must be at least 1, not 0"),
+        (dict(memory=1.0), ValueError, "memory belongs to the DIP objectives and is below 1, not 1.0 for dip-vae-ii"),
+        (dict(memory=-0.5), ValueError, "memory must be a finite number, 0 or more, not -0.5"),
+        (dict(third_moments="all"), ValueError, "unknown third_moments 'all'; known: marginal, joint"),
+        (dict(reading="backwards"), ValueError, "unknown reading 'backwards'; known: , no third moments, joint"),
     ],
 )
 def test_bad_settings_are_refused_by_name(tiny, change, error, words):
@@ -218,16 +271,129 @@ def test_bad_settings_are_refused_by_name(tiny, change, error, words):
         experiments.check(tiny)
 
 
+def test_settings_that_contradict_each_other_are_refused():
+    with pytest.raises(ValueError, match="memory belongs to the DIP objectives and is below 1, not 0.9 for beta-vae"):
+        experiments.check(experiments.beta_vae(4, memory=0.9))
+    with pytest.raises(ValueError, match="third_moments are penalised only where lambda_3 is above 0"):
+        experiments.check(experiments.dip_vae_ii(5, lambda_3=0, third_moments="joint"))
+
+
+@pytest.mark.parametrize(
+    ("data", "factor_i", "factor_ii", "lambda_3"), [("shapes2d", 10, 1, 200), ("celeba", 50, 0.5, 0), ("chairs", 10, 1, 0)]
+)
+def test_lambda_d_and_lambda_3_follow_the_data_sets_rule(data, factor_i, factor_ii, lambda_3):
+    for weight in (1, 2, 80, 0.5):
+        first, second = experiments.dip_vae_i(weight, data), experiments.dip_vae_ii(weight, data)
+        assert (first.lambda_od, first.lambda_d, first.lambda_3) == (weight, factor_i * weight, 0)
+        assert (second.lambda_od, second.lambda_d, second.lambda_3) == (weight, factor_ii * weight, lambda_3)
+        assert first.data == second.data == data and first.beta == second.beta == 1
+    assert experiments.dip_vae_ii(5, data, lambda_3=7).lambda_3 == 7
+
+
+def test_each_data_set_has_its_network_and_batch():
+    shapes, faces, chairs = (experiments.beta_vae(1, data) for data in ("shapes2d", "celeba", "chairs"))
+    assert (shapes.network, shapes.width, shapes.latents, shapes.batch_size, shapes.test_images) == ("fc", 1200, 10, 400, 73_728)
+    assert (faces.network, faces.width, faces.latents, faces.batch_size, faces.filters) == ("conv", 256, 32, 100, 32)
+    assert chairs.network == "conv-2x2" and faces.test_images == 19_962 and chairs.test_images == 8_618
+
+
 def test_the_paper_profile_is_the_papers_sweep():
-    plan = dict(experiments.plan("paper"))
+    full = [(s, seeds) for s, seeds in experiments.plan("paper", data="shapes2d") if not s.reading]
+    plan = dict(full)
     assert {s.beta for s in plan if s.objective == "beta-vae"} == {1, 4, 8, 16, 25, 32, 60, 64, 100, 128, 200, 256}
     for objective, factor in (("dip-vae-i", 10), ("dip-vae-ii", 1)):
         chosen = [s for s in plan if s.objective == objective]
         assert {s.lambda_od for s in chosen} == {1, 2, 5, 10, 20, 50, 80, 100, 500}
         assert all(s.lambda_d == factor * s.lambda_od for s in chosen)
-    assert [len(seeds) for seeds in plan.values()] == [10] * 6 + [3] * (len(plan) - 6)
+    assert len(plan) == len(full) == 30 and [len(seeds) for seeds in plan.values()] == [10] * 6 + [3] * 24
     assert {(s.width, s.batch_size, s.learning_rate, s.latents, s.test_images) for s in plan} == {(1200, 400, 1e-4, 10, 73_728)}
     assert list(plan)[:6] == experiments.table_1() and experiments.profile("paper").left_out() == ""
+
+
+def test_the_paper_profile_has_the_rows_of_both_tables_and_all_chairs():
+    plan = [s for s, _ in experiments.plan("paper", data="celeba")]
+    assert plan[:6] == experiments.table_1("celeba") and {s.beta for s in plan} >= {1, 2, 4, 8, 32}
+    assert [(s.objective, s.weight) for s in plan[:6]] == [
+        ("beta-vae", 1), ("beta-vae", 4), ("beta-vae", 32), ("dip-vae-i", 2), ("dip-vae-ii", 1), ("dip-vae-ii", 80)]  # fmt: skip
+    assert all(experiments.profile("paper").left_out(data) == "" for data in experiments.DATA_SETS)
+    assert [s for s, _ in experiments.plan("paper", data="chairs")] == experiments.table_1("chairs")
+
+
+@pytest.mark.parametrize("name", experiments.PROFILES)
+def test_a_plan_is_its_data_sets_one_after_the_other(name):
+    parts = [experiments.plan(name, data=data) for data in experiments.DATA_SETS]
+    assert experiments.plan(name) == [experiment for part in parts for experiment in part] and all(parts)
+    for data, part in zip(experiments.DATA_SETS, parts):
+        assert {s.data for s, _ in part} == {data}
+        rows = experiments.table_1(data, **experiments.PROFILES[name].parts[data].common)
+        assert [s for s, _ in part][: len(rows)] == rows
+        assert all(s == experiments.check(s) for s, _ in part)
+
+
+def test_what_is_left_out_is_told_by_data_set():
+    smoke = experiments.profile("smoke")
+    assert smoke.left_out().startswith("width 32 for 1200, 60 steps for 100,000, batch 64 for 400, learning rate 0.001 for 0.0001")
+    network = "4 filters for 32, width 32 for 256, 10 latents for 32"
+    assert smoke.left_out("celeba").startswith(f"{network}, 30 steps for 100,000, batch 32 for 100")
+    assert smoke.left_out("chairs").endswith("200 test images for 8,618")
+
+
+# --- other readings ---
+
+CHANGED = {
+    "no third moments": ("lambda_3", 200.0, 0.0), "joint third moments": ("third_moments", "marginal", "joint"),
+    "running covariance": ("memory", 0.0, 0.9), "batch 64": ("batch_size", 400, 64), "half the steps": ("steps", 100_000, 50_000),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reading", experiments.READINGS)
+def test_a_reading_changes_one_thing(reading):
+    base = experiments.dip_vae_ii(5)
+    other, (field, before, after) = experiments.read_otherwise(base, reading), CHANGED[reading]
+    a, b = dataclasses.asdict(base), dataclasses.asdict(other)
+    assert {name for name in a if a[name] != b[name]} == {field, "reading"}
+    assert (a[field], b[field]) == (before, after) and other.reading == reading
+    assert other.label == f"DIP-VAE-II (lambda_od 5), {reading}" and other.weight == base.weight
+    assert other == experiments.experiment("paper", "dip-vae-ii", 5, reading=reading)
+
+
+def test_unknown_and_idle_readings_are_refused():
+    with pytest.raises(ValueError, match="unknown reading 'batch 65'; known: no third moments, joint third moments, running covariance"):
+        experiments.read_otherwise(experiments.dip_vae_ii(5), "batch 65")
+    for settings, reading in (
+        (experiments.dip_vae_ii(5, "celeba"), "no third moments"), (experiments.dip_vae_i(5), "no third moments"),
+        (experiments.dip_vae_ii(5, batch_size=64), "batch 64"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=f"the reading '{reading}' changes nothing of DIP-VAE"):
+            experiments.read_otherwise(settings, reading)
+    with pytest.raises(ValueError, match="memory belongs to the DIP objectives"):
+        experiments.read_otherwise(experiments.beta_vae(4), "running covariance")
+    with pytest.raises(ValueError, match="third_moments are penalised only where lambda_3 is above 0"):
+        experiments.read_otherwise(experiments.dip_vae_i(4), "joint third moments")
+
+
+def test_unknown_data_are_refused():
+    with pytest.raises(ValueError, match="unknown data 'mnist'; known: shapes2d, celeba, chairs"):
+        experiments.experiment("smoke", "dip-vae-i", 5, "mnist")
+    with pytest.raises(ValueError, match="unknown data 'mnist'; known: shapes2d, celeba, chairs"):
+        experiments.plan("smoke", data="mnist")
+
+
+def test_every_reading_stands_beside_the_model_that_it_reads_otherwise():
+    """figures.readings compares the two; the quick profile reads II in every way, and I with a running covariance."""
+    for name in experiments.PROFILES:
+        for data in experiments.DATA_SETS:
+            plan = [s for s, _ in experiments.plan(name, data=data)]
+            plain = {s.label for s in plan if not s.reading}
+            assert {s.label.removesuffix(f", {s.reading}") for s in plan if s.reading} <= plain
+    read = {(s.reading, s.objective) for s, _ in experiments.plan("quick") if s.reading}
+    assert read == {(reading, "dip-vae-ii") for reading in experiments.READINGS} | {("running covariance", "dip-vae-i")}
+
+
+def test_pictures_are_of_the_first_seed_of_the_rows_of_table_1():
+    keeping = [s for s, _ in experiments.plan("quick") if experiments.keeps_pictures(s, 0)]
+    assert keeping == [s for data, part in experiments.PROFILES["quick"].parts.items() for s in experiments.table_1(data, **part.common)]
+    assert not any(experiments.keeps_pictures(s, 1) for s in keeping)
 
 
 def test_seeds_and_profiles_are_checked():

@@ -18,6 +18,11 @@ RUNS = [
     (experiments.beta_vae(1, **TINY), 0), (experiments.beta_vae(4, **TINY), 3), (experiments.dip_vae_i(10, **TINY), 1),
     (experiments.dip_vae_ii(5, **TINY), 0), (experiments.dip_vae_ii(5, lambda_3=0, **TINY), 2),
 ]  # fmt: skip
+OPEN = [  # what the paper leaves open, read otherwise, beside what it is read as; memories that float32 holds exactly
+    (experiments.dip_vae_i(10, memory=0.75, **TINY), 1), (experiments.dip_vae_ii(5, memory=0.5, **TINY), 0),
+    (experiments.dip_vae_ii(5, third_moments="joint", **TINY), 0),
+    (experiments.dip_vae_ii(5, third_moments="joint", memory=0.75, **TINY), 4), RUNS[3], RUNS[0],
+]  # fmt: skip
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
 
@@ -75,6 +80,25 @@ def test_so_it_is_over_several_epochs(few):
     held_to_the_plain_loop(trained(RUNS[2:], few))
 
 
+def test_so_it_is_with_memories_and_joint_moments(few):
+    stack = trained(OPEN, few)
+    held_to_the_plain_loop(stack)
+    ends = [flat(stack.model(m)) for m in range(6)]
+    for a, b in ((1, 4), (2, 4), (1, 2)):  # one seed, three readings
+        assert (ends[a] - ends[b]).abs().max() > 1e-4
+
+
+def test_a_memory_is_each_models_own(images):
+    """Models with and without memory in one stack end where they end alone; the running matrix is the one of the definition."""
+    stack, alone = trained(OPEN[:1] + OPEN[4:], images), trained(OPEN[:1], images)
+    assert torch.allclose(stack.running[0], alone.running[0], rtol=1e-4, atol=1e-6)
+    assert (flat(stack.model(0)) - flat(alone.model(0))).abs().mean() < 1e-5
+    eye = torch.eye(10)
+    assert (alone.running[0] - eye).abs().max() > 0.1 and torch.allclose(alone.running[0], alone.running[0].T, atol=1e-6)
+    start = Stack(OPEN[:1], images)
+    assert torch.equal(start.running, eye[None])
+
+
 def test_so_it_is_for_one_model_alone(images):
     held_to_the_plain_loop(trained(RUNS[3:4], images))
 
@@ -88,25 +112,32 @@ def test_bf16_products_stay_near(images):
         assert [h["reconstruction"] for h in history] == pytest.approx([c["reconstruction"] for c in curve], rel=4e-3)
 
 
-def test_the_objective_is_that_of_the_losses_with_its_gradients():
-    generator = torch.Generator().manual_seed(0)
-    nll, mu, log_var = (torch.randn(*shape, generator=generator).double() for shape in ((5, 9), (5, 9, 10), (5, 9, 10)))
+@pytest.mark.parametrize("runs", [RUNS, OPEN], ids=["as the paper has it", "read otherwise"])
+def test_the_objective_is_that_of_the_losses_with_its_gradients(runs):
+    generator, count = torch.Generator().manual_seed(0), len(runs)
+    nll, mu, log_var = (torch.randn(count, *shape, generator=generator).double() for shape in ((9,), (9, 10), (9, 10)))
     mu, log_var = mu.requires_grad_(), log_var.requires_grad_()
-    weights = batched.weights_of([settings for settings, _ in RUNS], torch.device("cpu"))
-    parts = batched.objective(nll, mu, log_var, weights)
+    weights = batched.weights_of([settings for settings, _ in runs], torch.device("cpu"))
+    before = torch.eye(10).double() + torch.arange(1, len(runs) + 1)[:, None, None] / 8
+    running = before.clone()
+    parts = batched.objective(nll, mu, log_var, weights, running)
     gradients = torch.autograd.grad(parts[0].sum(), (mu, log_var))
-    for m, (settings, _) in enumerate(RUNS):
-        own = [t.detach()[m].requires_grad_() for t in (mu, log_var)]
-        loss = objective(settings, nll[m], *own)
+    for m, (settings, _) in enumerate(runs):
+        own, kept = [t.detach()[m].requires_grad_() for t in (mu, log_var)], before[m].clone()
+        loss = objective(settings, nll[m], *own, kept)
         assert parts[:, m].tolist() == pytest.approx([part.item() for part in loss], rel=1e-12)
+        if settings.memory:
+            assert torch.allclose(running[m], kept, rtol=1e-12, atol=1e-14) and not torch.equal(kept, before[m])
         for gradient, wanted in zip(gradients, torch.autograd.grad(loss.total, own)):
             assert torch.allclose(gradient[m], wanted, rtol=1e-10, atol=1e-14)
 
 
-def test_a_latent_that_never_moves_has_a_gradient_all_the_same():
+@pytest.mark.parametrize("runs", [RUNS, OPEN[:5]], ids=["as the paper has it", "read otherwise"])
+def test_a_latent_that_never_moves_has_a_gradient_all_the_same(runs):
     """The norm of the third moments has none at 0; it must not make NaN of the models whose lambda_3 is 0, or not."""
     nll, mu, log_var = torch.ones(5, 9), torch.zeros(5, 9, 10, requires_grad=True), torch.zeros(5, 9, 10)
-    parts = batched.objective(nll, mu, log_var, batched.weights_of([s for s, _ in RUNS], torch.device("cpu")))
+    running = torch.eye(10).repeat(5, 1, 1)
+    parts = batched.objective(nll, mu, log_var, batched.weights_of([s for s, _ in runs], torch.device("cpu")), running)
     assert torch.isfinite(torch.autograd.grad(parts[0].sum(), mu)[0]).all()
 
 
@@ -143,6 +174,25 @@ def test_a_training_that_was_stopped_ends_the_same_to_the_last_bit(few, tmp_path
     for one, other in zip(undisturbed.parameters + undisturbed.second, stack.parameters + stack.second):
         assert torch.equal(one, other)
     assert stack.history == undisturbed.history and len(stack.history[0]) == 4
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_training_with_memory_goes_on_with_what_it_remembers(few, tmp_path, precision):
+    undisturbed, stopped = Stack(OPEN, few, precision), Stack(OPEN, few, precision)
+    assert undisturbed.train()
+    stopped.train(until=3)
+    checkpoints.save(tmp_path / "c.npz", stopped)
+    stack = checkpoints.restore(tmp_path / "c.npz", few, precision)
+    assert stack.runs == OPEN and torch.equal(stack.running, stopped.running) and not torch.equal(stack.running[0], torch.eye(10))
+    stack.train()
+    for one, other in zip([*undisturbed.parameters, undisturbed.running], [*stack.parameters, stack.running]):
+        assert torch.equal(one, other)
+    assert stack.history == undisturbed.history
+
+
+def forget(path):
+    with np.load(path) as file:
+        np.savez(path, **{name: file[name] for name in file.files if name != "running"})
 
 
 @pytest.fixture
@@ -183,7 +233,7 @@ def exchange_two_layers(path):
     np.savez(path, **arrays)
 
 
-@pytest.mark.parametrize("harm", [truncate, flip_a_byte, empty, put_an_object_in, leave_a_moment_out, exchange_two_layers])
+@pytest.mark.parametrize("harm", [truncate, flip_a_byte, empty, put_an_object_in, leave_a_moment_out, exchange_two_layers, forget])
 def test_a_broken_checkpoint_is_refused_by_name(images, saved, harm):
     harm(saved)
     with pytest.raises(checkpoints.BadCheckpoint, match=r"c\.npz is no whole checkpoint \("):
@@ -291,6 +341,7 @@ def test_an_error_later_on_is_not_taken_for_one_of_the_compiler(images):
         ([], {}, "a stack needs at least one run"),
         ([RUNS[0], RUNS[0]], {}, "a run stands in the stack twice"),
         ([RUNS[0], (dataclasses.replace(RUNS[1][0], steps=9), 0)], {}, "beta 4.*, seed 0: models of a stack differ in objective"),
+        ([RUNS[0], (dataclasses.replace(RUNS[1][0], batch_size=32, reading="batch 64"), 0)], {}, "batch 64, seed 0: models of a stack"),
         ([(dataclasses.replace(RUNS[0][0], network="conv"), 0)], {}, "VAE: only the fc network is stacked, not 'conv'"),
         ([(dataclasses.replace(RUNS[0][0], batch_size=2_000), 0)], {}, "batch_size 2,000 is larger than the 1,382 training images"),
         (RUNS[:1], {"precision": "fp8"}, "no precision 'fp8' on cpu; known: float32, tf32, bf16"),
@@ -335,16 +386,18 @@ def on_gpu(data_dir):
 
 
 @GPU
-def test_gpu_each_model_is_that_of_the_plain_loop(on_gpu):
-    held_to_the_plain_loop(trained(RUNS, on_gpu))
+@pytest.mark.parametrize("runs", [RUNS, OPEN], ids=["as the paper has it", "read otherwise"])
+def test_gpu_each_model_is_that_of_the_plain_loop(on_gpu, runs):
+    held_to_the_plain_loop(trained(runs, on_gpu))
 
 
 @GPU
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-def test_gpu_a_captured_step_is_the_same_step(on_gpu, precision):
-    one, other = (trained(RUNS, on_gpu, precision=precision, graphed=graphed) for graphed in (False, True))
+@pytest.mark.parametrize("runs", [RUNS, OPEN], ids=["as the paper has it", "read otherwise"])
+def test_gpu_a_captured_step_is_the_same_step(on_gpu, runs, precision):
+    one, other = (trained(runs, on_gpu, precision=precision, graphed=graphed) for graphed in (False, True))
     assert other.how()["graph"] and other.graph is not None
-    for a, b in zip(one.parameters, other.parameters):
+    for a, b in zip([*one.parameters, one.running], [*other.parameters, other.running]):
         assert torch.allclose(a, b, rtol=0, atol=1e-6)
 
 

@@ -13,6 +13,11 @@ from dipvae_src import checkpoints, data, experiments, results, run, stack_resul
 from dipvae_src.visit import Visit
 
 
+PLAN = experiments.plan("smoke", data="shapes2d")  # each with one seed
+COUNT = len(PLAN)
+TOGETHER = sum(stacked.shape_of(s) == stacked.shape_of(PLAN[0][0]) for s, _ in PLAN)  # in the first stack; "half the steps" has its own
+
+
 @pytest.fixture(scope="module")
 def images(data_dir):
     torch.set_num_threads(1)
@@ -28,7 +33,7 @@ def make(images, out, **changes):
 
 
 def scores(folder):
-    found = results.collect(folder, experiments.plan("smoke"))
+    found = results.collect(folder, PLAN)
     return [(r["settings"], r["seed"], r["losses"], r["metrics"], r["picture"]) for r in found]
 
 
@@ -37,7 +42,7 @@ def undisturbed(images, tmp_path_factory):
     out = tmp_path_factory.mktemp("undisturbed")
     made = make(images, out)
     made.go()
-    assert made.finished == 6 and made.pending() == [] and "nothing is left of 6 runs" in made.summary(9)
+    assert made.finished == COUNT and made.pending() == [] and f"nothing is left of {COUNT} runs" in made.summary(9)
     return out
 
 
@@ -48,13 +53,17 @@ def test_results_are_whole_and_known_by_their_engine(undisturbed, images):
     for settings, seed in visit.in_order("smoke"):
         result = results.read(results.path_of(undisturbed, settings, seed))  # validated, its picture's checksum too
         assert result["engine"] == "stacked" and result["code"] == results.STACKED != results.LOADED
-        assert result["stack"] == {"models": 6, "precision": "float32", "compiled": False, "graph": False}
-        assert result["picture"]["file"].endswith("_seed0.png") and result["metrics"]["images"] == 154
+        assert result["stack"] == {"models": TOGETHER if settings.steps == 60 else COUNT - TOGETHER, "precision": "float32", "compiled": False, "graph": False}
+        assert result["metrics"]["images"] == 154
+        if settings.reading:
+            assert result["picture"] is None
+        else:
+            assert result["picture"]["file"].endswith("_seed0.png")
     assert not list((undisturbed / "checkpoints").glob("*.npz"))
 
 
 def test_they_are_those_of_the_plain_command_up_to_rounding(undisturbed, data_dir, tmp_path):
-    settings = experiments.plan("smoke")[0][0]
+    settings = PLAN[0][0]
     plain = run.run("smoke", settings, 0, data_dir, tmp_path, "cpu", log=lambda _: None)
     own = results.read(results.path_of(undisturbed, settings, 0))
     assert set(plain) == set(own) - {"engine", "stack"}
@@ -66,7 +75,7 @@ def test_they_are_those_of_the_plain_command_up_to_rounding(undisturbed, data_di
 
 def test_the_decoder_and_some_latents_are_kept_in_half_precision(undisturbed):
     kept = sorted((undisturbed / "kept").glob("*.npz"))
-    assert len(kept) == 6
+    assert [path.stem for path in kept] == sorted(f"{settings.name}_seed0" for settings in experiments.table_1())
     with np.load(kept[0], allow_pickle=False) as file:
         assert file["mu"].shape == file["log_var"].shape == (154, 10) and file["mu"].dtype == np.float16
         assert file["decoder.6.weight"].shape == (4096, 32) and not [n for n in file.files if n.startswith("encoder")]
@@ -76,11 +85,11 @@ def test_stopped_and_gone_on_with_it_ends_the_same(undisturbed, images, tmp_path
     first = make(images, tmp_path, stop_at=31)
     first.go()
     waiting = list((tmp_path / "checkpoints").glob("*.npz"))
-    assert first.finished == 0 and len(waiting) == 1 and "6 of 6 runs are left; about 1 more visit" in first.summary(9)
+    assert first.finished == 0 and len(waiting) == 1 and f"{COUNT} of {COUNT} runs are left; about 1 more visit" in first.summary(9)
     second = make(images, tmp_path)
     second.go()
-    assert f"{waiting[0].name}: 6 models go on from step 31 of 60" in second.said and not waiting[0].exists()
-    assert second.finished == 6 and scores(tmp_path) == scores(undisturbed)
+    assert f"{waiting[0].name}: {TOGETHER} models go on from step 31 of 60" in second.said and not waiting[0].exists()
+    assert second.finished == COUNT and scores(tmp_path) == scores(undisturbed)
 
 
 def test_the_signal_to_stop_saves_what_there_is(images, tmp_path, monkeypatch):
@@ -108,12 +117,22 @@ def test_table_1_comes_first_seed_by_seed():
     runs, rows = visit.in_order("paper"), experiments.table_1()
     assert runs[:60] == [(settings, seed) for seed in range(10) for settings in rows]
     assert {settings.name for settings, _ in runs[60:]}.isdisjoint({s.name for s in rows}) and {seed for _, seed in runs[60:84]} == {0}
-    assert sorted(map(repr, runs)) == sorted(repr((s, seed)) for s, seeds in experiments.plan("paper") for seed in seeds)
+    plan = experiments.plan("paper", data="shapes2d")
+    assert sorted(map(repr, runs)) == sorted(repr((s, seed)) for s, seeds in plan for seed in seeds)
+
+
+def test_other_readings_come_last_and_convolutions_not_at_all():
+    runs = visit.in_order("paper")
+    figure = sum(not s.reading for s, _ in runs)
+    assert figure == 132 and not any(s.reading for s, _ in runs[:figure]) and all(s.reading for s, _ in runs[figure:])
+    assert {s.data for s, _ in runs} == {"shapes2d"} and {s.network for s, _ in runs} == {"fc"}
+    seeds = [seed for _, seed in runs[figure:]]
+    assert seeds == sorted(seeds)
 
 
 def test_what_is_there_already_is_not_made_again(undisturbed, images, data_dir, tmp_path):
     """One result of the plain loop, one of this engine here, one in another folder; and one that no longer counts."""
-    settings = [s for s, _ in experiments.plan("smoke")]
+    settings = [s for s, _ in PLAN]
     run.run("smoke", settings[0], 0, data_dir, tmp_path, "cpu", log=lambda _: None)
     other = tmp_path / "other"
     other.mkdir()
@@ -128,7 +147,7 @@ def test_what_is_there_already_is_not_made_again(undisturbed, images, data_dir, 
     made = make(images, tmp_path, have=(other,))
     assert made.pending() == [(s, 0) for s in settings[3:]]
     made.go()
-    assert made.finished == 3 and made.pending() == [] and all(p.read_bytes() == b for p, b in there.items())
+    assert made.finished == COUNT - 3 and made.pending() == [] and all(p.read_bytes() == b for p, b in there.items())
     assert results.read(older)["code"] == results.STACKED and len(list((tmp_path / "old").glob("*.json"))) == 1
     assert not results.path_of(tmp_path, settings[2], 0).exists()
     assert make(dataclasses.replace(images, sha256="other"), tmp_path).pending() == visit.in_order("smoke")
@@ -144,19 +163,33 @@ def test_a_new_stack_is_no_larger_than_what_ends_in_time(images, tmp_path, monke
     monkeypatch.setattr(visit, "Stack", start)
     made = make(images, tmp_path, deadline=time.perf_counter() + 110)  # 10 of them a margin
     made.score_seconds = 5.0
+    here = made.key(PLAN[0][0])
     for pace, trained in ((None, False), (0.35, True), (10.0, False), (0.01, True)):  # seconds; a model takes 60 steps
-        made.pace, made.trained = pace, trained
+        made.paces, made.trained = {here: pace} if pace else {}, trained
         with pytest.raises(InterruptedError):
             made.go()
-    assert started == [6, 3, 6, 6]  # 3 x (21 + 5) s; what ends in no visit is begun all the same
-    made.pace, made.trained = 10.0, True
+    assert started == [TOGETHER, 3, TOGETHER, TOGETHER]  # 3 x (21 + 5) s; what ends in no visit is begun all the same
+    made.paces, made.trained = {here: 10.0}, True
     made.go()
     assert len(started) == 4
 
 
-def test_the_pace_is_remembered(undisturbed, images):
+def test_the_pace_is_remembered_by_device_shape_and_options(undisturbed, images):
     made = make(images, undisturbed)
-    assert 0 < made.pace < 1 and make(images, undisturbed, options={"precision": "bf16"}).pace is None
+    settings = PLAN[0][0]
+    assert 0 < made.paces[made.key(settings)] < 1 and made.training_seconds(settings) == 60 * made.paces[made.key(settings)]
+    assert make(images, undisturbed, options={"precision": "bf16"}).training_seconds(settings) == 0
+    for field, value in (("batch_size", 32), ("width", 64)):
+        assert made.training_seconds(dataclasses.replace(settings, **{field: value})) == 0
+
+
+def test_until_a_pace_is_measured_a_guess_is_in_its_place_in_proportion_to_the_batch(images, tmp_path):
+    made, settings = make(images, tmp_path, guess=0.5), PLAN[0][0]
+    assert made.training_seconds(settings) == 30 and made.training_seconds(dataclasses.replace(settings, batch_size=32)) == 15
+    made.paces = {made.key(settings): 0.1}
+    assert made.training_seconds(settings) == pytest.approx(6)
+    assert made.seconds_for(settings, 3) == pytest.approx(3 * (6 + made.score_seconds))
+    assert made.training_seconds(dataclasses.replace(settings, batch_size=32)) == 15  # not measured yet
 
 
 # --- what goes wrong ---
@@ -171,7 +204,7 @@ def test_a_bad_checkpoint_is_refused_by_name_and_its_runs_start_again(undisturbe
     made.go()
     (said,) = (line for line in made.said if line.startswith("REFUSED"))
     assert f"{waiting.name} is no whole checkpoint" in said and waiting.with_suffix(".refused").exists()
-    assert made.finished == 6 and scores(tmp_path) == scores(undisturbed)
+    assert made.finished == COUNT and scores(tmp_path) == scores(undisturbed)
 
 
 def test_a_checkpoint_whose_runs_are_finished_elsewhere_is_dropped(undisturbed, images, tmp_path):
@@ -182,12 +215,12 @@ def test_a_checkpoint_whose_runs_are_finished_elsewhere_is_dropped(undisturbed, 
 
 
 def test_a_run_that_diverges_is_noted_and_the_others_are_written(images, tmp_path, monkeypatch):
-    rows = experiments.plan("smoke")
+    rows = PLAN
     wild = dataclasses.replace(rows[3][0], lambda_od=1e38, lambda_d=1e38)
     monkeypatch.setattr(experiments, "plan", lambda *_: [*rows[:3], (wild, (0,)), *rows[4:]])
     made = make(images, tmp_path)
     made.go()
-    assert made.finished == 5 and made.pending() == [] and any(line.startswith("DIVERGED: DIP-VAE-I (lambda_od 1e+38)") for line in made.said)
+    assert made.finished == COUNT - 1 and made.pending() == [] and any(line.startswith("DIVERGED: DIP-VAE-I (lambda_od 1e+38)") for line in made.said)
     again = make(images, tmp_path)
     again.go()
     assert again.finished == 0 and "1 diverged and are not tried again (DIP-VAE-I (lambda_od 1e+38), seed 0: " in again.summary(9)
@@ -214,7 +247,7 @@ def test_where_scoring_fails_the_training_is_kept(undisturbed, images, tmp_path,
         make(images, tmp_path).go()
     made = make(images, tmp_path)
     made.go()
-    assert "6 models go on from step 60 of 60" in made.said[0] and made.finished == 6 and scores(tmp_path) == scores(undisturbed)
+    assert f"{TOGETHER} models go on from step 60 of 60" in made.said[0] and made.finished == COUNT and scores(tmp_path) == scores(undisturbed)
 
 
 def test_an_edit_while_it_trains_is_refused(images, tmp_path, monkeypatch):
@@ -226,14 +259,14 @@ def test_an_edit_while_it_trains_is_refused(images, tmp_path, monkeypatch):
 
 def test_the_rehearsal(command, tmp_path):
     status, out, err = command("--rehearse")
-    assert (status, err) == (0, "") and "Rehearsal passed: 6 results" in out and "go on from step 30 of 60" in out
-    assert len(list((tmp_path / "rehearsal").glob("*.json"))) == 6
+    assert (status, err) == (0, "") and f"Rehearsal passed: {COUNT} results" in out and "go on from step 30 of 60" in out
+    assert len(list((tmp_path / "rehearsal").glob("*.json"))) == COUNT
 
 
 def test_a_budget_too_short_ends_cleanly(command, tmp_path):
     status, out, err = command("--profile", "smoke", "--minutes", 0.01, "--have", tmp_path / "none", "--pace", 5000)
-    assert (status, err) == (0, "") and "0 runs finished in this visit; 6 of 6 runs are left; about 1" in out
-    assert int(out.split("about ")[1].split(" more visits of 0.01 minutes")[0]) >= 1_800  # 6 runs of 60 steps of 5 s
+    assert (status, err) == (0, "") and f"0 runs finished in this visit; {COUNT} of {COUNT} runs are left; about " in out
+    assert int(out.split("about ")[1].split(" more visits of 0.01 minutes")[0]) >= 5 * sum(s.steps for s, _ in PLAN)  # at 5 s a step, a second a visit
 
 
 @pytest.mark.parametrize(
