@@ -4,6 +4,7 @@
     python scripts/readme.py --check    # exit status 1 where README is stale (a test does this)
 """
 
+import functools
 import json
 import re
 import sys
@@ -27,8 +28,9 @@ def headline() -> str:
     raise FileNotFoundError("no profile's results are complete in results/; run `make replicate publish`")
 
 
-def shown() -> figures.Shown:
-    return figures.load(headline(), str(ROOT / "results" / headline()))
+@functools.cache
+def shown(data: str = "shapes2d") -> figures.Shown:
+    return figures.load(headline(), str(ROOT / "results" / headline()), data=data)
 
 
 def table_1() -> str:
@@ -38,7 +40,16 @@ def table_1() -> str:
         f"**These are {headline()} results: {100 * ours / full:.1f} % of the training steps meant for the paper's setting, on a smaller network. "
         "They show that the whole replication runs, not what the paper found.**\n\n"
     )  # fmt: skip
-    return f"{warning}**Table 1, 2D Shapes** ({shown().standing})\n\n{figures.markdown(figures.table_1(shown()))}\n\n{figures.table_1_notes(shown())}"
+    return warning + table_of("shapes2d")
+
+
+def table_of(data: str) -> str:
+    part = shown(data)
+    return f"**Table 1, {part.data_name}** ({part.standing})\n\n{figures.markdown(figures.table_1(part))}\n\n{figures.table_1_notes(part)}"
+
+
+def table_1_celeba() -> str:
+    return table_of("celeba")
 
 
 def picture() -> str:
@@ -50,7 +61,8 @@ def picture() -> str:
 
 
 def verdicts() -> str:
-    return f"At the {headline()} profile, on {len(shown().results)} runs:\n\n{figures.markdown(claims.verdicts(shown()))}"
+    runs = sum(len(part.results) + len(part.readings) for part in (shown(), shown("celeba")))
+    return f"At the {headline()} profile, on {runs} runs:\n\n{figures.markdown(claims.verdicts(shown(), shown('celeba')))}"
 
 
 def minutes() -> str:
@@ -66,11 +78,14 @@ def minutes() -> str:
 
 
 def profiles() -> str:
-    lines = ["| profile | settings | runs | steps a run | network | what for |", "| --- | --- | --- | --- | --- | --- |"]
+    lines = ["| profile | data | settings | runs | steps a run | network | what for |", "| --- | --- | --- | --- | --- | --- | --- |"]
     for name, chosen in experiments.PROFILES.items():
-        plan = experiments.plan(name)
-        first, runs = plan[0][0], sum(len(seeds) for _, seeds in plan)
-        lines.append(f"| `{name}` | {len(plan)} | {runs} | {first.steps:,} | FC {first.width} | {chosen.purpose} |")
+        for data, facts in experiments.DATA_SETS.items():
+            plan = experiments.plan(name, data=data)
+            first, runs = plan[0][0], sum(len(seeds) for _, seeds in plan)
+            network = f"FC {first.width}" if first.network == "fc" else f"conv, {first.filters} filters, FC {first.width}"
+            heads = (f"`{name}`", chosen.purpose) if data == "shapes2d" else ("", "")
+            lines.append(f"| {heads[0]} | {facts.title} | {len(plan)} | {runs} | {first.steps:,} | {network} | {heads[1]} |")
     return "\n".join(lines)
 
 
@@ -91,7 +106,7 @@ def speed() -> str:
     return "\n".join(lines)
 
 
-BLOCKS = {"table_1": table_1, "picture": picture, "verdicts": verdicts, "minutes": minutes, "profiles": profiles, "speed": speed}
+BLOCKS = {"table_1": table_1, "table_1_celeba": table_1_celeba, "picture": picture, "verdicts": verdicts, "minutes": minutes, "profiles": profiles, "speed": speed}
 
 
 def filled(text: str) -> str:
