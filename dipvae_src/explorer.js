@@ -1,0 +1,398 @@
+// The explorer of the report page: move the latents of four models and see what each decoder draws, at once.
+//
+// dipvae_src/explorer.py puts this file and the models' weights into the page; nothing is fetched. Three parts: weights from text,
+// the decoder (the same arithmetic as models.py, in plain JavaScript), and the page. The tests run the first two under node, and all
+// of it in a browser, and hold the pixels to PyTorch's: python -m pytest tests/test_explorer.py tests/browser
+"use strict";
+
+const SIDE = 64; // images are 64 x 64
+const RANGE = 2.5; // z from -2.5 to 2.5, as on the traversal sheets
+const FRAMES = 11; // columns of a traversal sheet: test images, or positions of a latent
+const PERIOD = 4000; // milliseconds that a playing latent takes there and back
+
+// --- weights: base64 of half-precision numbers, one array after the other ---
+
+// The float that each of the 65,536 half-precision patterns stands for: sign, 5 bits of exponent (bias 15), 10 of fraction.
+const HALF = new Float32Array(65536);
+for (let bits = 0; bits < 65536; bits++) {
+  const sign = bits & 0x8000 ? -1 : 1, exponent = (bits >> 10) & 31, fraction = bits & 1023;
+  HALF[bits] = sign * (exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : (fraction / 1024) * 2 ** -14);
+}
+
+// `layout` lists {name, shape} in the order of the numbers; the answer is {name: {shape, values: Float32Array}}.
+function unpack(base64, layout) {
+  const text = atob(base64), arrays = {};
+  let at = 0; // bytes; little-endian
+  for (const { name, shape } of layout) {
+    const values = new Float32Array(shape.reduce((a, b) => a * b, 1));
+    for (let i = 0; i < values.length; i++, at += 2) values[i] = HALF[text.charCodeAt(at) | (text.charCodeAt(at + 1) << 8)];
+    arrays[name] = { shape, values };
+  }
+  if (at !== text.length) throw new Error(`the weights are ${text.length} bytes, their layout says ${at}`);
+  return arrays;
+}
+
+// --- the decoder ---
+
+// y[to + r] += sum_i w[at + r * stride + i] * x[from + i] for `rows` rows of `n` numbers. All the time is spent here: eight rows
+// at once read each x only once and leave the processor eight sums that do not wait for each other.
+function multiply(w, at, stride, rows, n, x, from, y, to) {
+  const end = from + n;
+  let r = 0;
+  for (; r + 8 <= rows; r += 8) {
+    const b = stride, c = 2 * b, d = 3 * b, e = 4 * b, f = 5 * b, g = 6 * b, h = 7 * b;
+    let s0 = 0, s1 = 0, s2 = 0, s3 = 0, s4 = 0, s5 = 0, s6 = 0, s7 = 0;
+    for (let i = from, k = at + r * stride; i < end; i++, k++) {
+      const v = x[i];
+      s0 += w[k] * v; s1 += w[k + b] * v; s2 += w[k + c] * v; s3 += w[k + d] * v;
+      s4 += w[k + e] * v; s5 += w[k + f] * v; s6 += w[k + g] * v; s7 += w[k + h] * v;
+    }
+    const p = to + r;
+    y[p] += s0; y[p + 1] += s1; y[p + 2] += s2; y[p + 3] += s3;
+    y[p + 4] += s4; y[p + 5] += s5; y[p + 6] += s6; y[p + 7] += s7;
+  }
+  for (; r < rows; r++) { // the rows left over
+    let s = 0;
+    for (let i = from, k = at + r * stride; i < end; i++, k++) s += w[k] * x[i];
+    y[to + r] += s;
+  }
+}
+
+// The same for two neighbours, x[from ...] and x[from + n ...], whose sums go to y[to ...] and y[to + apart ...]: each number of w is
+// read once for both, which makes convolutions 1.4 times faster. `rows` is a multiple of 4.
+function multiplyPair(w, at, stride, rows, n, x, from, y, to, apart) {
+  const end = from + n;
+  for (let r = 0; r < rows; r += 4) {
+    const b = stride, c = 2 * b, d = 3 * b;
+    let s0 = 0, s1 = 0, s2 = 0, s3 = 0, t0 = 0, t1 = 0, t2 = 0, t3 = 0;
+    for (let i = from, k = at + r * stride; i < end; i++, k++) {
+      const u = x[i], v = x[i + n], w0 = w[k], w1 = w[k + b], w2 = w[k + c], w3 = w[k + d];
+      s0 += w0 * u; s1 += w1 * u; s2 += w2 * u; s3 += w3 * u;
+      t0 += w0 * v; t1 += w1 * v; t2 += w2 * v; t3 += w3 * v;
+    }
+    const p = to + r, q = p + apart; // one after the other: they may be the same cells
+    y[p] += s0; y[p + 1] += s1; y[p + 2] += s2; y[p + 3] += s3;
+    y[q] += t0; y[q + 1] += t1; y[q + 2] += t2; y[q + 3] += t3;
+  }
+}
+
+const tanh = (y) => { for (let i = 0; i < y.length; i++) y[i] = Math.tanh(y[i]); };
+const relu = (y) => { for (let i = 0; i < y.length; i++) if (y[i] < 0) y[i] = 0; };
+const sigmoid = (y) => { for (let i = 0; i < y.length; i++) y[i] = 1 / (1 + Math.exp(-y[i])); };
+const clamp = (y) => { for (let i = 0; i < y.length; i++) y[i] = Math.min(1, Math.max(0, y[i])); };
+
+// A linear layer: x (inputs) -> y (outputs); weight (outputs, inputs) as PyTorch keeps it.
+function linear(weight, bias, activation) {
+  const [outputs, inputs] = weight.shape, y = new Float32Array(outputs);
+  return (x) => {
+    y.set(bias.values);
+    multiply(weight.values, 0, inputs, outputs, inputs, x, 0, y, 0);
+    activation(y);
+    return y;
+  };
+}
+
+// A transposed convolution of stride 2, kernel 4 x 4 with padding 1 or kernel 2 x 2 without: maps (side, side, I) -> (2 side, 2 side, O).
+//
+// Each cell of the input, I numbers, is multiplied by a matrix (size * size * O, I) and the products are added to the size x size cells
+// of the output around it. Maps lie channel-last, so that a kernel row's products belong to neighbours in memory, and have a frame
+// one cell wide, (side + 2, side + 2, channels), which takes what falls over the edge: nobody reads it.
+function transposed(weight, bias, side, activation) {
+  const [I, O, size] = weight.shape; // (I, O, size, size)
+  if (![2, 4].includes(size) || (size * O) % 4) throw new Error(`no transposed convolution of shape ${weight.shape}`);
+  const wide = 2 * side + 2, run = size * O, first = size === 4 ? 0 : 1; // of the frame's cells, the first that cell 0 adds to
+  const y = new Float32Array(wide * wide * O), start = new Float32Array(wide * wide * O), matrix = new Float32Array(size * run * I);
+  for (let i = 0; i < start.length; i++) start[i] = bias.values[i % O];
+  let at = 0;
+  for (let row = 0; row < size; row++)
+    for (let column = 0; column < size; column++)
+      for (let o = 0; o < O; o++)
+        for (let i = 0; i < I; i++) matrix[at++] = weight.values[((i * O + o) * size + row) * size + column];
+  return (x) => {
+    y.set(start);
+    for (let a = 0; a < side; a++)
+      for (let b = 0; b < side; b += 2) {
+        const from = ((a + 1) * (side + 2) + b + 1) * I, to = ((2 * a + first) * wide + 2 * b + first) * O;
+        for (let row = 0; row < size; row++) multiplyPair(matrix, row * run * I, I, run, I, x, from, y, to + row * wide * O, 2 * O);
+      }
+    activation(y);
+    return y;
+  };
+}
+
+// planes (channels, side, side), as PyTorch flattens them -> framed, channel-last
+function toFramed(channels, side) {
+  const y = new Float32Array((side + 2) * (side + 2) * channels);
+  return (x) => {
+    for (let c = 0, at = 0; c < channels; c++)
+      for (let row = 1; row <= side; row++)
+        for (let column = 1; column <= side; column++) y[(row * (side + 2) + column) * channels + c] = x[at++];
+    return y;
+  };
+}
+
+// framed, channel-last -> planes (channels, side, side)
+function toPlanes(channels, side) {
+  const y = new Float32Array(channels * side * side);
+  return (x) => {
+    for (let c = 0, at = 0; c < channels; c++)
+      for (let row = 1; row <= side; row++)
+        for (let column = 1; column <= side; column++) y[at++] = x[(row * (side + 2) + column) * channels + c];
+    return y;
+  };
+}
+
+// z (latents) -> pixels (channels * 64 * 64), 0 to 1. `arrays` are unpack's: "decoder.0.weight", "decoder.0.bias", ... of
+// models.fc_vae (all linear, tanh) or models.conv_vae (linear, then transposed convolutions, relu); `output` is "sigmoid" (Bernoulli
+// pixels) or "clamp" (Gaussian ones). The answer is overwritten by the next call.
+function decoder(arrays, output) {
+  const ends = { sigmoid, clamp };
+  if (!ends[output]) throw new Error(`unknown output ${output}: sigmoid or clamp`);
+  const weights = Object.keys(arrays).filter((name) => name.endsWith(".weight"));
+  weights.sort((a, b) => a.split(".")[1] - b.split(".")[1]);
+  const inner = weights.some((name) => arrays[name].shape.length === 4) ? relu : tanh, steps = [];
+  let side = 0, width = 0; // side: of the maps, 0 before the first; width: numbers that the last layer put out
+  for (const name of weights) {
+    const weight = arrays[name], bias = arrays[name.replace(".weight", ".bias")];
+    const activation = name === weights.at(-1) ? ends[output] : inner;
+    if (weight.shape.length === 2) {
+      steps.push(linear(weight, bias, activation));
+      width = weight.shape[0];
+    } else {
+      if (!side) {
+        side = Math.sqrt(width / weight.shape[0]);
+        steps.push(toFramed(weight.shape[0], side));
+      }
+      steps.push(transposed(weight, bias, side, activation));
+      side *= 2;
+    }
+  }
+  if (side) steps.push(toPlanes(arrays[weights.at(-1)].shape[1], side));
+  return (z) => steps.reduce((x, step) => step(x), Float32Array.from(z));
+}
+
+// --- the page ---
+
+function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (value !== null) made.setAttribute(name, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+// One explorer: the models of one data set. `facts` is what explorer.py wrote; the k-th slider moves the k-th most used latent of
+// every model. A slider that was not touched since the last reset (null) leaves each model at its own mu(x) of the chosen image.
+class Explorer {
+  constructor(root) {
+    this.facts = JSON.parse(root.querySelector("script.facts").textContent);
+    this.models = this.facts.models.map((model, m) => ({ ...model, text: root.querySelector(`script.weights[data-model="${m}"]`) }));
+    this.latents = Math.max(...this.models.map((model) => model.rows.length));
+    this.start = 0; // the chosen test image
+    this.values = Array(this.latents).fill(null); // z of the k-th most used latent; null: as inferred
+    this.last = null; // the latent moved last; pre-rendered models show this one alone
+    this.playing = null; // {latent, since}
+    this.panels = this.facts.shown.map((m, p) => this.panel(m, p));
+    this.sliders = this.values.map((_, k) => this.slider(k));
+    root.append(this.images(), this.choices(), this.gallery(), this.buttons(), this.rows());
+    this.panels.forEach((panel) => this.choose(panel, panel.index));
+  }
+
+  // What needs drawing is drawn once before the next frame, however many events came in between.
+  refresh(...panels) {
+    for (const panel of panels) panel.stale = true;
+    this.frame ??= requestAnimationFrame((now) => {
+      this.frame = null;
+      this.tick(now);
+      this.draw();
+    });
+  }
+
+  draw() {
+    const began = performance.now(), stale = this.panels.filter((panel) => panel.stale);
+    for (const panel of stale) {
+      panel.stale = false;
+      if (panel.model.text) this.decode(panel);
+      else this.paste(panel);
+    }
+    this.sliders.forEach((slider, k) => this.tell(slider, k));
+    const decoded = stale.filter((panel) => panel.model.text).length;
+    if (decoded) this.speed.textContent = `${decoded} decoded in ${(performance.now() - began).toFixed(1)} ms`;
+  }
+
+  // z in the decoder's own order; the k-th most used latent is latent rows[k].latent of the model.
+  z(model) {
+    const z = Float32Array.from(model.mu[this.start]);
+    model.rows.forEach((row, k) => { if (this.values[k] !== null) z[row.latent] = this.values[k]; });
+    return z;
+  }
+
+  decode(panel) {
+    const { model } = panel, { data } = panel.image, plane = SIDE * SIDE;
+    model.decode ??= decoder(unpack(model.text.textContent.trim(), model.layout), this.facts.output);
+    panel.pixels = model.decode(this.z(model));
+    const one = this.facts.channels === 1; // drawn as ink on paper, like the figures
+    for (let i = 0; i < plane; i++)
+      for (let c = 0; c < 3; c++) data[4 * i + c] = one ? 255 * (1 - panel.pixels[i]) : 255 * panel.pixels[c * plane + i]; // rounds
+    panel.context.putImageData(panel.image, 0, 0);
+  }
+
+  // Without weights: the frame of the sheet that is nearest. Row 0: reconstructions; row 1 + k: the first test image, one latent moved.
+  // A sheet has the ten most used latents; for the others it keeps to the reconstruction.
+  paste(panel) {
+    const { model } = panel, moved = this.last !== null && this.last < model.frames;
+    const column = moved ? Math.round(((this.values[this.last] + RANGE) / (2 * RANGE)) * (FRAMES - 1)) : this.start;
+    if (!model.picture) {
+      model.picture = element("img", { src: model.sheet, alt: "" });
+      model.picture.decode().then(() => this.refresh(...this.panels));
+    }
+    if (model.picture.complete)
+      panel.context.drawImage(model.picture, column * SIDE, (moved ? 1 + this.last : 0) * SIDE, SIDE, SIDE, 0, 0, SIDE, SIDE);
+  }
+
+  // --- what a reader does ---
+
+  move(k, value) {
+    this.values[k] = value;
+    this.last = k;
+    this.refresh(...this.panels.filter((panel) => k < panel.model.rows.length));
+  }
+
+  reset() {
+    this.play(null);
+    this.values.fill(null);
+    this.last = null;
+    this.refresh(...this.panels);
+  }
+
+  random() {
+    this.play(null);
+    const normal = () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random()); // of the prior
+    this.values = this.values.map(() => Math.max(-RANGE, Math.min(RANGE, normal())));
+    this.last = 0;
+    this.refresh(...this.panels);
+  }
+
+  // Moves latent k back and forth from where it stands; null, or the one that plays already, stops.
+  play(k) {
+    this.playing = k === null || this.playing?.latent === k ? null : { latent: k };
+    this.sliders.forEach(({ button }, i) => {
+      button.setAttribute("aria-pressed", this.playing?.latent === i);
+      button.textContent = this.playing?.latent === i ? "❚❚" : "▶";
+    });
+    if (this.playing) this.refresh();
+  }
+
+  tick(now) {
+    if (!this.playing) return;
+    const { latent } = this.playing, at = Math.asin((this.values[latent] ?? this.inferred(latent)) / RANGE || 0);
+    this.playing.since ??= now - (PERIOD / (2 * Math.PI)) * at;
+    this.move(latent, RANGE * Math.sin((2 * Math.PI * (now - this.playing.since)) / PERIOD));
+  }
+
+  choose(panel, m) {
+    panel.index = m;
+    panel.model = this.models[m];
+    panel.name.textContent = panel.model.label;
+    panel.about.textContent = panel.model.text ? `KL ${panel.model.kl.toFixed(1)} nats` : "pre-rendered";
+    panel.canvas.setAttribute("aria-label", `What ${panel.model.label} draws`);
+    this.note.hidden = !this.panels.some(({ model }) => model && !model.text);
+    this.refresh(panel);
+  }
+
+  // Where an untouched slider stands: the first model's own value, in its range.
+  inferred(k) {
+    const model = this.panels[0].model, row = model.rows[k];
+    return row && model.mu ? Math.max(-RANGE, Math.min(RANGE, model.mu[this.start][row.latent])) : 0;
+  }
+
+  // --- what a reader sees ---
+
+  panel(m, p) {
+    const canvas = element("canvas", { width: SIDE, height: SIDE, role: "img" });
+    const panel = { index: m, canvas, context: canvas.getContext("2d"), name: element("strong"), about: element("small") };
+    panel.image = panel.context.createImageData(SIDE, SIDE);
+    panel.image.data.fill(255);
+    const options = this.models.map((model, i) => element("option", { value: i, selected: i === m ? "" : null }, model.label));
+    panel.select = element("select", { onchange: (event) => this.choose(panel, Number(event.target.value)) }, ...options);
+    panel.place = `Model ${p + 1}`;
+    return panel;
+  }
+
+  images() {
+    const radios = Array.from({ length: FRAMES }, (_, i) => {
+      const attributes = { type: "radio", name: `start-${this.facts.id}`, value: i, checked: i ? null : "" };
+      const input = element("input", { ...attributes, "aria-label": `Test image ${i + 1}`, onchange: () => {
+        this.start = i;
+        this.last = null; // pre-rendered models go back to their reconstruction of it
+        this.refresh(...this.panels);
+      } });
+      const crop = element("span", { class: "crop", style: `background-position: ${(100 * i) / (FRAMES - 1)}% 0; background-image: url(${this.facts.tests})` });
+      return element("label", {}, input, crop);
+    });
+    return element("fieldset", { class: "tests" }, element("legend", {}, this.facts.legend), ...radios);
+  }
+
+  choices() {
+    const labels = this.panels.map((panel) => element("label", {}, panel.place, panel.select));
+    return element("fieldset", { class: "choices" }, element("legend", {}, "Models"), ...labels);
+  }
+
+  gallery() {
+    const figures = this.panels.map(({ canvas, name, about }) => element("figure", {}, canvas, element("figcaption", {}, name, about)));
+    return element("div", { class: "gallery" }, ...figures);
+  }
+
+  buttons() {
+    this.speed = element("span", { class: "speed" });
+    this.note = element("p", { class: "note" }, "Pre-rendered: the weights of this model are not in the page. It shows frames drawn when the "
+      + "run was scored: the chosen image reconstructed or, once a slider is moved, the first test image with that latent alone in 11 positions.");
+    return element("div", { class: "buttons" },
+      element("button", { type: "button", class: "reset", onclick: () => this.reset() }, "Reset"),
+      element("button", { type: "button", class: "random", onclick: () => this.random() }, "Random"), this.speed, this.note);
+  }
+
+  slider(k) {
+    const title = `Latent ${k + 1}`, id = `latent-${this.facts.id}-${k}`;
+    const slider = { value: element("span", { class: "value" }), cells: this.panels.map(() => element("li")) };
+    slider.input = element("input", {
+      type: "range", min: -RANGE, max: RANGE, step: 0.05, id, "aria-describedby": `${id}-use`,
+      oninput: (event) => { this.play(null); this.move(k, Number(event.target.value)); },
+    });
+    slider.button = element("button", { type: "button", class: "play", "aria-pressed": "false", "aria-label": `Play latent ${k + 1}`, onclick: () => this.play(k) }, "▶");
+    slider.row = element("div", { class: "latent" },
+      element("div", { class: "control" }, slider.button, element("label", { for: id }, title), slider.input, slider.value),
+      element("ul", { id: `${id}-use` }, ...slider.cells));
+    return slider;
+  }
+
+  // The value of a slider, and what its latent is in each of the four models; the page is touched only where it changes.
+  tell(slider, k) {
+    const value = this.values[k], uses = this.panels.map(({ model }) => model.rows[k]?.use ?? "no such latent");
+    const said = [value ?? this.inferred(k), value === null ? "as inferred" : value.toFixed(2), ...uses];
+    if (slider.said?.every((word, i) => word === said[i])) return;
+    slider.said = said;
+    slider.input.value = said[0];
+    slider.input.setAttribute("aria-valuetext", said[1]);
+    slider.value.textContent = said[1];
+    slider.cells.forEach((cell, p) => {
+      cell.textContent = uses[p];
+      cell.classList.toggle("off", /off$|^no/.test(uses[p]));
+    });
+  }
+
+  // Ten latents are at hand, more (CelebA has 32) behind a fold.
+  rows() {
+    const [first, rest] = [this.sliders.slice(0, 10), this.sliders.slice(10)].map((some) => some.map((slider) => slider.row));
+    const fold = rest.length ? [element("details", {}, element("summary", {}, `${rest.length} less used latents`), ...rest)] : [];
+    return element("div", { class: "latents" }, ...first, ...fold);
+  }
+}
+
+if (typeof document !== "undefined") {
+  window.explorers = [...document.querySelectorAll(".explorer")].map((root) => new Explorer(root));
+} else {
+  module.exports = { HALF, unpack, decoder };
+}

@@ -1,0 +1,162 @@
+"""The explorer as a reader uses it: pixels equal PyTorch's, and sliders, buttons and keys do what they say."""
+
+import numpy as np
+import pytest
+from reported import means
+
+from dipvae_src.explorer import SIDE, chosen
+
+PIXELS = """(canvas) => {
+  const copy = new OffscreenCanvas(64, 64).getContext("2d", { willReadFrequently: true });
+  copy.drawImage(canvas, 0, 0);
+  return [...copy.getImageData(0, 0, 64, 64).data];
+}"""
+
+
+def pixels(page, name: str, place: int) -> np.ndarray:
+    """What one of an explorer's four pictures shows, (64, 64, 3), 0 to 255."""
+    shown = page.locator(f"#explorer-{name} canvas").nth(place).evaluate(PIXELS)
+    return np.array(shown).reshape(SIDE, SIDE, 4)[..., :3]
+
+
+def expected(model, z: np.ndarray) -> np.ndarray:
+    """The same by PyTorch; shapes are drawn dark on white."""
+    drawn = means(model, z[None])[0]
+    if drawn.size == SIDE * SIDE:
+        return 255 * (1 - drawn).reshape(SIDE, SIDE, 1).repeat(3, axis=2)
+    return 255 * drawn.reshape(3, SIDE, SIDE).transpose(1, 2, 0)
+
+
+def slide(opened, name: str, k: int, value: float) -> None:
+    slider = opened.page.locator(f"#latent-{name}-{k}")
+    slider.evaluate("(s, value) => { s.value = value; s.dispatchEvent(new Event('input', { bubbles: true })); }", value)
+    opened.settle()
+
+
+@pytest.fixture
+def opened(open_page, explorer_page):
+    return open_page(explorer_page[0])
+
+
+@pytest.mark.parametrize("name, which", [("shapes", 1), ("colours", 2)])
+def test_pixels_are_pytorchs_at_the_start_and_after_moving(opened, explorer_page, name, which):
+    shown, own = explorer_page[which]
+    live = [(p, m) for p, m in enumerate(chosen(shown)) if shown[m].weights]
+    assert len(live) >= 3
+    for p, m in live:
+        want = expected(own[m], shown[m].mu[0])
+        assert want.min() < 60 and want.max() > 200 and np.abs(pixels(opened.page, name, p) - want).max() <= 1
+    slide(opened, name, 1, 1.5)
+    slide(opened, name, 2, -2.5)
+    for p, m in live:
+        z = shown[m].mu[0].copy()
+        z[shown[m].rows[1]["latent"]], z[shown[m].rows[2]["latent"]] = 1.5, -2.5
+        assert np.abs(pixels(opened.page, name, p) - expected(own[m], z)).max() <= 1
+    assert opened.said == []
+
+
+def test_another_test_image_starts_from_its_own_inference(opened, explorer_page):
+    shown, own = explorer_page[2]
+    opened.page.get_by_label("Test image 8").nth(1).check()
+    opened.settle()
+    for p, m in enumerate(chosen(shown)):
+        assert np.abs(pixels(opened.page, "colours", p) - expected(own[m], shown[m].mu[7])).max() <= 1
+
+
+def test_another_model_takes_one_place_and_brings_its_labels(opened, explorer_page):
+    shown, own = explorer_page[1]
+    before = [pixels(opened.page, "shapes", p) for p in range(4)]
+    opened.page.get_by_label("Model 2").first.select_option("3")
+    opened.settle()
+    after = [pixels(opened.page, "shapes", p) for p in range(4)]
+    assert np.abs(after[1] - expected(own[3], shown[3].mu[0])).max() <= 1
+    assert all((before[p] == after[p]).all() for p in (0, 2, 3))
+    assert opened.page.locator("#explorer-shapes figcaption strong").nth(1).inner_text() == "fc 3 (x)"
+
+
+def test_sliders_are_labelled_with_kl_and_factor_most_used_first(opened):
+    uses = opened.page.locator("#latent-shapes-0-use li").all_inner_texts()
+    assert uses == ["KL 6.00, factor 0.5"] * 4
+    assert opened.page.locator("#explorer-shapes .latent").count() == 6
+    folded = opened.page.locator("#explorer-colours details .latent")
+    assert folded.count() == 2 and not folded.first.is_visible()
+
+
+def test_reset_goes_back_and_random_moves_all_models_alike(opened, explorer_page):
+    page, (shown, own) = opened.page, explorer_page[2]
+    start = [pixels(page, "colours", p) for p in range(4)]
+    page.locator("#explorer-colours .random").click()
+    opened.settle()
+    values = [float(text) for text in page.locator("#explorer-colours .value").all_text_contents()]
+    assert len(set(values)) > 6 and max(map(abs, values)) <= 2.5
+    assert all(np.abs(pixels(page, "colours", p) - start[p]).max() > 20 for p in range(4))
+    z = np.array([page.evaluate(f"window.explorers[1].values[{k}]") for k in range(12)], np.float32)[
+        ::-1
+    ].copy()  # used in reverse order
+    for p, m in enumerate(chosen(shown)):
+        assert np.abs(pixels(page, "colours", p) - expected(own[m], z)).max() <= 1
+    page.locator("#explorer-colours .reset").click()
+    opened.settle()
+    assert all((pixels(page, "colours", p) == start[p]).all() for p in range(4))
+    assert set(page.locator("#explorer-colours .value").all_text_contents()) == {"as inferred"}
+
+
+def test_play_moves_one_latent_back_and_forth_until_stopped(opened):
+    page, button = opened.page, opened.page.get_by_label("Play latent 2").first
+    button.click()
+    seen = page.evaluate(
+        """() => new Promise((done) => { const seen = []; const look = () => {
+          seen.push([...window.explorers[0].values]);
+          performance.now() - began < 5500 ? requestAnimationFrame(look) : done(seen); };
+          const began = performance.now(); look(); })"""
+    )
+    moved = [values[1] for values in seen if values[1] is not None]
+    assert min(moved) < -1.5 and max(moved) > 1.5 and len(set(moved)) > 10
+    assert all(values[k] is None for values in seen for k in (0, 2, 3, 4, 5))
+    assert button.get_attribute("aria-pressed") == "true"
+    button.click()
+    opened.settle()
+    assert button.get_attribute("aria-pressed") == "false"
+    still = page.evaluate("window.explorers[0].values[1]")
+    page.wait_for_timeout(150)
+    assert page.evaluate("window.explorers[0].values[1]") == still
+
+
+def test_by_keyboard_a_slider_is_reached_and_moved(opened):
+    page, before = opened.page, pixels(opened.page, "shapes", 0)
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.type") == "range":
+            break
+    assert page.evaluate("document.activeElement.id") == "latent-shapes-0"
+    start = float(page.evaluate("document.activeElement.value"))
+    for _ in range(8):
+        page.keyboard.press("ArrowRight" if start < 2 else "ArrowLeft")
+    opened.settle()
+    value = float(page.evaluate("document.activeElement.value"))
+    assert abs(value - start) == pytest.approx(0.4, abs=0.06)
+    assert page.evaluate("document.activeElement.getAttribute('aria-valuetext')") == f"{value:.2f}"
+    assert page.locator("#latent-shapes-0").evaluate("(e) => getComputedStyle(e).outlineStyle") == "solid"
+    assert (pixels(page, "shapes", 0) != before).any()
+
+
+def test_without_weights_frames_of_the_sheet_are_shown_and_the_page_says_so(opened, explorer_page):
+    """Tile (row, column) of the sheet is all of shade 10 row + column, and drawn inverted; row 0, the test images, is not there."""
+    page, (shown, _) = opened.page, explorer_page[1]
+    note = page.locator("#explorer-shapes .note")
+    assert [m for m in chosen(shown) if not shown[m].weights] == [] and not note.is_visible()
+    page.get_by_label("Model 4").first.select_option("4")
+    page.wait_for_function("window.explorers[0].models[4].picture?.complete")
+    opened.settle()
+    assert note.is_visible() and "Pre-rendered" in note.inner_text()
+    assert (pixels(page, "shapes", 3) == 255 - 10).all()  # row 1, column 0: the first image reconstructed
+    page.get_by_label("Test image 4").first.check()
+    opened.settle()
+    assert (pixels(page, "shapes", 3) == 255 - 13).all()
+    slide(opened, "shapes", 2, 1.0)  # row 2 + 2; -2.5 to 2.5 in 11 columns: 1.0 is column 7
+    assert (pixels(page, "shapes", 3) == 255 - 47).all()
+    slide(opened, "shapes", 0, -2.5)
+    assert (pixels(page, "shapes", 3) == 255 - 20).all()
+    page.locator("#explorer-shapes .reset").click()
+    opened.settle()
+    assert (pixels(page, "shapes", 3) == 255 - 13).all()

@@ -1,0 +1,77 @@
+"""What the tests of report and explorer show: real results of a second each, and models with weights loud enough to see."""
+
+import dataclasses
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from dipvae_src import experiments, explorer, figures, models, report, run
+
+TINY = dict(width=16, steps=12, batch_size=32, learning_rate=1e-3, test_images=150, zdiff_train=100, zdiff_test=50)
+TINY_COLOUR = dict(filters=2, width=8, latents=12, steps=4, batch_size=32, learning_rate=1e-3, test_images=100)
+COMMON = {"shapes2d": TINY, "celeba": TINY_COLOUR | dict(zdiff_train=100, zdiff_test=50), "chairs": TINY_COLOUR}
+
+
+def make_report(folder: Path, data_dir: Path, also: tuple[str, ...] = ("celeba", "chairs")) -> Path:
+    """Run a smoke profile of a few steps on 2D Shapes and the data sets of `also`, draw figures, build the report: its path."""
+    with pytest.MonkeyPatch.context() as patch:
+        smoke = experiments.PROFILES["smoke"]
+        parts = {data: dataclasses.replace(part, common=COMMON[data]) for data, part in smoke.parts.items()}
+        patch.setitem(experiments.PROFILES, "smoke", dataclasses.replace(smoke, parts=parts))
+        for data in ("shapes2d", *also):
+            for settings, seeds in experiments.plan("smoke", data=data):
+                for seed in seeds:
+                    run.run("smoke", settings, seed, data_dir, folder / "results", "cpu", log=lambda line: None)
+        shown = figures.load("smoke", str(folder / "results"), str(folder / "figures" / "smoke"))
+        figure, axis = plt.subplots()
+        axis.plot([1, 2])
+        figures.save_figure(shown, figure, "trade_off", "06_trade_off", "a rising line")
+        figure, axis = plt.subplots()
+        figures.save_figure(shown, figure, "covariance", "08_covariance", 'an empty "picture"')
+        report.build("smoke", str(folder / "results"), str(folder / "figures" / "smoke"))
+    return folder / "figures" / "report.html"
+
+
+def loud(network: str, latents: int, seed: int) -> models.VAE:
+    """A small model whose decoder draws blacks and whites, not the greys of a fresh one; its weights are half-precision numbers."""
+    channels = 1 if network == "fc" else 3
+    model = models.build(network, latents, 16, channels, seed, filters=4)
+    with torch.no_grad():
+        for parameter in model.decoder.parameters():
+            parameter.mul_(3.0)
+        list(model.decoder.parameters())[-1].add_(0.0 if network == "fc" else 0.5)
+        for parameter in model.decoder.parameters():
+            parameter.copy_(parameter.half())
+    return model
+
+
+def means(model: models.VAE, z: np.ndarray) -> np.ndarray:
+    """What a model draws by PyTorch, (batch, pixels), 0 to 1: the answer that the explorer is held to."""
+    with torch.no_grad():
+        drawn = model.decode(torch.from_numpy(z).float())
+    return (drawn.sigmoid() if drawn.shape[1] == models.SIDE**2 else drawn.clamp(0, 1)).numpy()
+
+
+def sheet_of(latents: int, channels: int) -> np.ndarray:
+    """A sheet whose tile in row r and column c is all of one shade, 10 r + c."""
+    tiles = 10 * np.arange(2 + latents)[:, None] + np.arange(11)
+    sheet = tiles.repeat(models.SIDE, axis=0).repeat(models.SIDE, axis=1).astype(np.uint8)
+    return sheet if channels == 1 else np.stack(3 * [sheet], axis=-1)
+
+
+def shown_models(network: str, latents: int, count: int, without: int = 0) -> tuple[list[explorer.Model], list[models.VAE]]:
+    """Models for the explorer and the same in PyTorch; the last `without` have no weights at hand. Most used is the last latent."""
+    own = [loud(network, latents, seed) for seed in range(count)]
+    channels = 1 if network == "fc" else 3
+    found = []
+    for m, model in enumerate(own):
+        rows = [{"latent": k, "use": f"KL {k + 1}.00, factor 0.{k}"} for k in reversed(range(latents))]
+        mu = np.random.default_rng(m).normal(size=(11, latents)).astype(np.float32)
+        weights = {f"decoder.{name}": p.half().numpy() for name, p in model.decoder.state_dict().items()}
+        kept = (weights, mu) if m < count - without else (None, None)
+        output = "sigmoid" if channels == 1 else "clamp"
+        found.append(explorer.Model(f"{network} {m} (x)", 5.0 + m, rows, output, sheet_of(latents, channels), False, *kept))
+    return found, own
