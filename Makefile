@@ -4,7 +4,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help env env-notebooks env-lab env-test data plan replicate figures test bench publish readme lab clean distclean
+.PHONY: help env env-notebooks env-lab env-test data plan replicate figures test test-browser bench publish readme lab sweep clean distclean
 
 # Overrides, on the command line or in the environment. Empty ones are not passed on.
 PYTHON ?= python3
@@ -14,6 +14,10 @@ SEEDS ?=
 DEVICE ?=
 DSPRITES ?=
 DSPRITES_GIF ?=
+CELEBA ?=
+CHAIRS ?=
+OUT ?=
+ADDRESS ?=
 
 quote = '$(subst ','\'',$(1))'
 option = $(if $(strip $(2)),$(1) $(call quote,$(2)))
@@ -46,11 +50,13 @@ endif
 help: ## this list
 	@echo "make TARGET [NAME=value ...]"
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo "  PROFILE=smoke|quick|paper   size of the runs (default: paper with CUDA, else quick)"
 	@echo "  SEEDS=N  DEVICE=cpu|cuda    override the profile's seeds and the device found"
 	@echo "  DSPRITES=path|download      use the official dSprites file;  DSPRITES_GIF=path: show its published frames"
+	@echo "  CELEBA=path|download        use CelebA (its folder or zip) in place of the drawn faces"
+	@echo "  CHAIRS=path|download        use 3D Chairs (rendered_chairs.tar, or its folder) in place of the drawn chairs"
 	@echo "  PYTHON=path                 the interpreter that .venv is made from (3.11 or 3.12)"
 	@echo "  VENV=none                   use PYTHON itself, install nothing (GPU images, Colab)"
 
@@ -66,11 +72,15 @@ env-lab:
 env-test:
 	@$(call SETUP,notebooks test)
 
-data: env ## render the 2D Shapes (with DSPRITES=: also take in the official file)
+given = $(if $(filter download,$(1)),--download,--path $(call quote,$(1)))
+
+data: env ## draw 2D Shapes, and stand-ins for CelebA and 3D Chairs unless those are given (DSPRITES=, CELEBA=, CHAIRS=)
 	$(PY) -m data_prep.shapes2d --out data
 ifneq ($(strip $(DSPRITES)),)
-	$(PY) -m data_prep.dsprites $(if $(filter download,$(DSPRITES)),--download,--path $(call quote,$(DSPRITES))) --out data
+	$(PY) -m data_prep.dsprites $(call given,$(DSPRITES)) --out data
 endif
+	$(if $(strip $(CELEBA)),$(PY) -m data_prep.celeba $(call given,$(CELEBA)) --out data,test -e data/celeba.json || $(PY) -m data_prep.standin_faces --out data)
+	$(if $(strip $(CHAIRS)),$(PY) -m data_prep.chairs $(call given,$(CHAIRS)) --out data,test -e data/chairs.json || $(PY) -m data_prep.standin_chairs --out data)
 
 plan: env ## what `make replicate` would run here, how many runs, estimated minutes
 	$(PY) scripts/replicate.py --plan $(SETTINGS)
@@ -84,6 +94,13 @@ figures: env-notebooks ## tables and figures from the committed results, no trai
 # One thread: the same numbers on every machine, and nothing to quarrel over two cores.
 test: env-test ## all tests, the notebooks included
 	OMP_NUM_THREADS=1 $(PY) -m pytest --nbval tests notebooks
+
+# Apart from `test`: needs a browser and Playwright, which nothing else here does. It says what is missing and installs nothing.
+test-browser: env-test ## the report page in a real browser (needs Chromium and Playwright)
+	OMP_NUM_THREADS=1 $(PY) -m pytest tests/browser
+
+sweep: data ## hand a profile's runs on 2D Shapes to Ray (OUT=shared folder; ADDRESS=auto: a running cluster), see README
+	$(PY) -m dipvae_src.sweep $(SETTINGS) $(call option,--out,$(OUT)) $(call option,--address,$(ADDRESS))
 
 bench: env ## measure rendering, training and scoring on this machine
 	$(PY) scripts/bench.py

@@ -18,8 +18,10 @@ from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the project is not installed
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # where the project is not installed
 from dipvae_src import lifeline  # noqa: E402
+from dipvae_src.page import navigation  # noqa: E402
 from dipvae_src.results import write_whole  # noqa: E402
 
 
@@ -100,6 +102,10 @@ def write_html(document: nbformat.NotebookNode, path: Path) -> None:
     alts = iter(alternative_texts(document))
     page = re.sub(r'alt="No description has been provided for this image"', lambda _: f'alt="{next(alts, "")}"', page)
     page = re.sub(r'(href="[\w./-]+)\.ipynb"', r'\1.html"', page)  # links between notebooks
+    names = {file.stem for file in (ROOT / "notebooks").glob("[0-9]*.ipynb")} - {"03_train"} | {path.stem}
+    links = navigation(path.stem, sorted(names))
+    page = re.sub(r"<body[^>]*>", lambda match: match.group(0) + links, page, count=1)
+    page = (links + "</body>").join(page.rsplit("</body>", 1))
     write_whole(path, page.encode())
 
 

@@ -13,6 +13,9 @@ import argparse
 import contextlib
 import dataclasses
 import fcntl
+import functools
+import json
+import math
 import os
 import shutil
 import subprocess
@@ -40,12 +43,13 @@ from show import (  # noqa: E402
 )  # fmt: skip
 
 from dipvae_src import data as packed  # noqa: E402
-from dipvae_src import experiments, results  # noqa: E402
+from dipvae_src import experiments, results, visit  # noqa: E402
 from dipvae_src.train import device_of, train  # noqa: E402
 
 NOTEBOOK_SECONDS = 12  # one of the notebooks above, on one core
 RUN_SECONDS = 8  # of a run beside its training steps: start, scores
-NEEDS_DISK = 1 << 30  # bytes: packed data, weights and results of the quick profile
+NEEDS_DISK = 2 << 30  # bytes: packed data, kept decoders and results of the quick profile
+STACK = 16  # models at once on a GPU
 
 
 # --- what is to be done ---
@@ -61,22 +65,29 @@ def choose_profile(name: str | None, device: torch.device, device_asked: str | N
     return "quick", "the device asked for is the CPU" if device_asked else "no CUDA device is here"
 
 
-def pending_runs(plan, folder: Path, data_sha256: str) -> list[tuple[experiments.Settings, int, str]]:
-    """The runs whose results do not count yet, and why."""
+def pending_runs(plan, folder: Path, sha256: dict[str, str]) -> list[tuple[experiments.Settings, int, str]]:
+    """The runs whose results do not count yet, and why; `sha256` of each data set."""
     runs = ((settings, seed) for settings, seeds in plan for seed in seeds)
-    reasons = ((s, seed, results.why_not(results.path_of(folder, s, seed), s, seed, data_sha256)) for s, seed in runs)
+    reasons = ((s, seed, results.why_not(results.path_of(folder, s, seed), s, seed, sha256[s.data])) for s, seed in runs)
     return [(settings, seed, reason) for settings, seed, reason in reasons if reason]
 
 
+@functools.cache
 def seconds_per_step(settings: experiments.Settings, device: torch.device) -> float:
     """Measured here on random images, in a second or two, with the one CPU thread that a run has."""
     torch.set_num_threads(1)
-    bits = torch.randint(0, 256, (2 * settings.batch_size, 512), dtype=torch.uint8, device=device)
-    table = torch.zeros(256, 8, device=device)
-    fake = packed.Packed("timing", "random", "", ("a",), (len(bits),), (False,), bits, table)
-    marks = []
-    train(dataclasses.replace(settings, steps=24), 0, fake, lambda step, steps: marks.append(time.perf_counter()))
+    colour, images = settings.data != "shapes2d", 2 * settings.batch_size
+    bits = torch.randint(0, 256, (images, 12_288 if colour else 512), dtype=torch.uint8, device=device)
+    table = None if colour else torch.zeros(256, 8, device=device)
+    fake = packed.Packed("timing", "random", "", ("a",), (images,), (False,), bits, table)
+    marks, steps = [], 12 if colour else 24
+    train(dataclasses.replace(settings, steps=steps), 0, fake, lambda step, steps: marks.append(time.perf_counter()))
     return (marks[-1] - marks[3]) / (len(marks) - 4)
+
+
+def shape_of(settings: experiments.Settings, batch_size: int) -> experiments.Settings:
+    """A VAE that costs about as much a step: what runs of one data set and batch have in common."""
+    return experiments.beta_vae(1, settings.data, width=settings.width, filters=settings.filters, batch_size=batch_size)
 
 
 def workers_of(device: torch.device) -> int:
@@ -89,9 +100,8 @@ def workers_of(device: torch.device) -> int:
 def estimate_seconds(pending, device: torch.device, notebooks: int) -> float:
     """Of the runs and notebooks that are left, on this machine."""
     seconds = notebooks * NOTEBOOK_SECONDS
-    if pending:
-        step = seconds_per_step(pending[0][0], device)
-        seconds += sum(settings.steps * step + RUN_SECONDS for settings, _, _ in pending)
+    for settings, _, _ in pending:  # timed once for each shape of network and batch
+        seconds += settings.steps * seconds_per_step(shape_of(settings, settings.batch_size), device) + RUN_SECONDS
     return seconds / workers_of(device)
 
 
@@ -104,13 +114,14 @@ def minutes(seconds: float) -> str:
 
 def run_experiment(args, profile: str, settings, seeds: tuple[int, ...], folder: Path, pages: Path, device: str) -> None:
     """One experiment with all its seeds (complete ones are only read): notebook 03_train under papermill, or the plain command."""
-    weight = settings.beta if settings.objective == "beta-vae" else settings.lambda_od
     if args.plain:
-        words = ["--profile", profile, "--objective", settings.objective, "--weight", weight, "--seeds", *seeds]
+        words = ["--profile", profile, "--objective", settings.objective, "--weight", settings.weight, "--seeds", *seeds]
+        words += ["--data-set", settings.data, "--reading", settings.reading]
         command("-m", "dipvae_src.run", *words, "--data", args.data, "--out", folder, "--device", device, OMP_NUM_THREADS="1")
         return
     parameters = {
-        "profile": profile, "objective": settings.objective, "weight": weight, "seeds": list(seeds), "device": device,
+        "profile": profile, "objective": settings.objective, "weight": settings.weight, "data_set": settings.data,
+        "reading": settings.reading, "seeds": list(seeds), "device": device,
         "data_dir": from_notebooks(args.data), "results_dir": from_notebooks(folder),
     }  # fmt: skip
     notebook_command("03_train", parameters, page_of(pages, settings))
@@ -171,11 +182,19 @@ def train_all(args, profile: str, todo, pending, folder: Path, pages: Path, devi
 # --- commands ---
 
 
-def check_data(args) -> str:
-    """The checksum of the packed data, written first where there is none."""
-    if not packed.described(args.data):
-        subprocess.run([sys.executable, "-m", "data_prep.shapes2d", "--out", args.data], cwd=ROOT, check=True)
-    return packed.load("shapes2d", args.data).sha256
+def check_data(args) -> dict[str, str]:
+    """The checksum of each packed data set; what is not there is drawn first."""
+    for name, module in (("shapes2d", "shapes2d"), ("celeba", "standin_faces"), ("chairs", "standin_chairs")):
+        if not packed.described(args.data, name):
+            subprocess.run([sys.executable, "-m", f"data_prep.{module}", "--out", args.data], cwd=ROOT, check=True)
+    return {name: packed.load(name, args.data).sha256 for name in experiments.DATA_SETS}
+
+
+def train_stacked(args, profile: str, seeds: int | None, folder: Path, device: torch.device) -> None:
+    """On a GPU: the runs on 2D Shapes many at a time (dipvae_src/visit.py); the notebooks then only read them."""
+    options = {"precision": "bf16", "compiled": True, "graphed": True} if device.type == "cuda" else {}
+    data = packed.load("shapes2d", args.data, device)
+    visit.Visit(profile, folder, data, math.inf, STACK, options, log=functools.partial(print, flush=True), seeds=seeds).go()
 
 
 def replicate(args) -> None:
@@ -188,13 +207,18 @@ def replicate(args) -> None:
     pages, stamps = figures / "notebooks", folder / "stamps"
     count = sum(len(s) for _, s in plan)
     print(f"Profile {profile} ({why}): {experiments.profile(profile).purpose}.")
-    print(f"{len(plan)} settings, {count} runs of {plan[0][0].steps:,} steps, on {device.type}, {workers_of(device)} at a time.")
-    if experiments.profile(profile).left_out():
-        print(f"Against the paper's setting: {experiments.profile(profile).left_out()}.")
+    print(f"{len(plan)} settings, {count} runs, on {device.type}, {workers_of(device)} at a time.")
+    for name, facts in experiments.DATA_SETS.items():
+        its = experiments.plan(profile, seeds, name)
+        left_out = experiments.profile(profile).left_out(name)
+        print(f"  {facts.title}: {len(its)} settings, {sum(len(s) for _, s in its)} runs of {its[0][0].steps:,} steps" + (f"; against the paper's setting: {left_out}" if left_out else ""))
 
-    if args.plan and not packed.described(args.data):
-        print("Data: not there yet; `make replicate` renders it first, in seconds.")
-        sha256 = ""
+    for name in ("celeba", "chairs"):
+        if (sidecar := packed.described(args.data, name)) is None or json.loads(sidecar.read_text())["source"] == "stand-in":
+            print(f"STAND-IN: {experiments.DATA_SETS[name].title} is not at hand; drawn images take its place (README, Data).")
+    if args.plan and not all(packed.described(args.data, name) for name in experiments.DATA_SETS):
+        print("Data: not there yet; `make replicate` draws it first, in a minute or two.")
+        sha256 = dict.fromkeys(experiments.DATA_SETS, "")
     else:
         if shutil.disk_usage(ROOT).free < NEEDS_DISK:
             raise Stop(f"less than {NEEDS_DISK >> 30} GB of disk is free here; free some and try again")
@@ -210,6 +234,9 @@ def replicate(args) -> None:
         except OSError:
             raise Stop(f"another `make replicate` is at work in {short(folder)}; wait for it or stop it") from None
         todo, pending, stale = describe(args, plan, folder, figures, sha256, device, seeds)
+        if pending and (args.engine or ("stacked" if device.type == "cuda" else "plain")) == "stacked":
+            train_stacked(args, profile, seeds, folder, device)
+            pending = pending_runs(plan, folder, sha256)
         if todo:
             train_all(args, profile, todo, pending, folder, pages, device, began)
         if not args.plain:
@@ -220,9 +247,10 @@ def replicate(args) -> None:
     print(f"Done in {minutes(time.perf_counter() - began)}. Results: {short(folder)}, tables and figures: {short(figures)}")
     if not args.plain:
         print("\n" + (figures / "table_1.md").read_text())
+        print(f"All of it on one page: open {short(figures.parent / 'report.html')} in a browser.")
 
 
-def describe(args, plan, folder: Path, figures: Path, sha256: str, device: torch.device, seeds: int | None):
+def describe(args, plan, folder: Path, figures: Path, sha256: dict[str, str], device: torch.device, seeds: int | None):
     """Say what is to be done and for how long; the experiments to run, the runs that are pending, the notebooks that are stale."""
     profile, count = folder.name, sum(len(s) for _, s in plan)
     pending = pending_runs(plan, folder, sha256)
@@ -296,6 +324,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--figures", action="store_true", help="from the committed results, no training")
     parser.add_argument("--publish", action="store_true", help="copy the complete runs of a profile to results/, to be committed")
     parser.add_argument("--plain", action="store_true", help="train without notebooks")
+    parser.add_argument("--engine", choices=("stacked", "plain"), help="2D Shapes: many models at once (on a GPU unless told) or one by one")
     args = parser.parse_args(arguments)
     args.data, args.runs, args.figures_dir = (str(ROOT / path) for path in (args.data, args.runs, args.figures_dir))
     try:

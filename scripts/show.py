@@ -22,11 +22,18 @@ ROOT = Path(__file__).resolve().parents[1]
 OUTPUTS = {
     "00_start_here": (),
     "01_data": (),
-    "05_table_1": ("table_1.csv", "table_1.md", "claims.csv", "claims.md"),
-    "06_trade_off": ("trade_off.png", "trade_off.pdf", "trade_off.csv", "trade_off.md"),
-    "07_traversals": ("traversals.png", "traversals.pdf", "traversals.gif"),
-    "08_covariance": ("covariance.png", "covariance.pdf", "covariance.csv", "covariance.md"),
-}
+    "01b_faces_and_chairs": (),
+    "05_table_1": ("table_1.csv", "table_1.md", "table_1_celeba.csv", "table_1_celeba.md", "claims.csv", "claims.md"),
+    "06_trade_off": tuple(f"{name}.{end}" for name in ("trade_off", "trade_off_celeba") for end in ("png", "pdf", "csv", "md")),
+    "07_traversals": tuple(f"traversals{data}.{end}" for data in ("", "_celeba", "_chairs") for end in ("png", "pdf", "gif")),
+    "08_covariance": (
+        *(f"covariance.{end}" for end in ("png", "pdf", "csv", "md")), *(f"covariance_celeba.{end}" for end in ("png", "pdf", "csv", "md")),
+    ),
+    "09_readings": ("readings.csv", "readings.md", "other_scores.csv", "other_scores.md", "spread.csv", "spread.md"),
+    "10_attributes": ("table_2.csv", "table_2.md", "attributes.png", "attributes.pdf"),
+    "11_report": ("../report.html",),
+}  # fmt: skip
+REPORT = "11_report"  # reads what the others wrote, so it runs last
 LESSONS = ("02_dip_loss_derivation", "04_sap_score")  # committed executed; only turned into pages here
 
 
@@ -91,8 +98,10 @@ def stamp_of(name: str, parameters: dict, sources: list[Path]) -> str:
     """A hash of all that decides what a notebook shows: its cells, its parameters, the package, the result files."""
     cells = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())["cells"]
     digest = hashlib.sha256(json.dumps([[c["cell_type"], c["source"]] for c in cells] + [parameters]).encode())
-    for path in sorted([*(ROOT / "dipvae_src").glob("*.py"), *(ROOT / "data_prep").glob("*.py")]):
-        digest.update(results.without_comments(path.read_text()).encode())
+    for path in sorted([*(ROOT / "dipvae_src").glob("*.*"), *(ROOT / "data_prep").glob("*.py")]):
+        if path.suffix in (".py", ".js", ".css"):
+            text = path.read_text("utf-8")
+            digest.update((results.without_comments(text) if path.suffix == ".py" else text).encode())
     for path in sources:
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
@@ -108,6 +117,9 @@ def stale_notebooks(jobs: list[tuple[str, dict, list[Path]]], figures: Path, sta
         kept = stamps / name
         if not (all(o.exists() for o in outputs) and kept.exists() and kept.read_text() == stamp):
             stale.append((name, parameters, stamp))
+    report = next((job for job in jobs if job[0] == REPORT), None)
+    if stale and report and stale[-1][0] != REPORT:  # it shows what the others leave
+        stale.append((*report[:2], stamp_of(*report)))
     return stale
 
 
@@ -119,30 +131,35 @@ def jobs_for(args, profile: str, plan, folder: Path, figures: Path, seeds: int |
         "profile": profile, "results_dir": from_notebooks(folder), "figures_dir": from_notebooks(figures), "seeds": seeds or 0,
     }  # fmt: skip
     data, gif = from_notebooks(args.data), from_notebooks(args.dsprites_gif) if args.dsprites_gif else ""
-    described = [p for p in (Path(args.data) / "shapes2d.json", Path(args.data) / "dsprites.json") if p.exists()]
+    described = sorted(Path(args.data).glob("*.json"))
     published = [ROOT / "results" / "published.json"]
     return [
         ("00_start_here", {"profile": profile}, []),
         ("01_data", {"data_dir": data, "dsprites_gif": gif}, described),
+        ("01b_faces_and_chairs", {"data_dir": data}, described),
         ("05_table_1", common, paths + published),
         ("06_trade_off", common, paths + published),
         ("07_traversals", common, paths + pictures),
         ("08_covariance", common, paths),
+        ("09_readings", common, paths),
+        ("10_attributes", common, paths + published),
         *((lesson, {}, [ROOT / "notebooks" / f"{lesson}.ipynb"]) for lesson in LESSONS),
-    ]
+        (REPORT, common, paths + pictures + published + sorted([*folder.glob("kept/*.npz"), *folder.glob("*.diverged")])),
+    ]  # fmt: skip
 
 
 def show_all(jobs, figures: Path, stamps: Path, began: float) -> None:
-    """Execute the stale notebooks, two at a time; write their stamps as they finish."""
+    """Execute the stale notebooks, two at a time and the report last; write their stamps as they finish."""
     stamps.mkdir(parents=True, exist_ok=True)
-    with Pool(2) as pool:
-        futures = {}
-        for name, parameters, stamp in jobs:
-            out = figures / "notebooks" / f"{name}.ipynb"
-            out = out.with_suffix(".html") if name in LESSONS else out
-            futures[pool.submit(notebook_command, name, parameters, out)] = (name, stamp)
-        for future in as_completed(futures):
-            name, stamp = futures[future]
-            future.result()
-            results.write_whole(stamps / name, stamp.encode())
-            print(f"{clock(began)} {name}: {', '.join(OUTPUTS.get(name, ())) or 'page'} done", flush=True)
+    for part in ([job for job in jobs if job[0] != REPORT], [job for job in jobs if job[0] == REPORT]):
+        with Pool(2) as pool:
+            futures = {}
+            for name, parameters, stamp in part:
+                out = figures / "notebooks" / f"{name}.ipynb"
+                out = out.with_suffix(".html") if name in LESSONS else out
+                futures[pool.submit(notebook_command, name, parameters, out)] = (name, stamp)
+            for future in as_completed(futures):
+                name, stamp = futures[future]
+                future.result()
+                results.write_whole(stamps / name, stamp.encode())
+                print(f"{clock(began)} {name}: {', '.join(OUTPUTS.get(name, ())) or 'page'} done", flush=True)

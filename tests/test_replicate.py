@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,11 +13,14 @@ import nbformat
 import pytest
 import replicate
 import show
+from threadpoolctl import threadpool_limits
 
 import notebooks
-from dipvae_src import experiments, figures, results
+from dipvae_src import experiments, figures, results, run
 
 ROOT = Path(__file__).resolve().parents[1]
+PLAN = experiments.plan("smoke")  # each with one seed
+COUNT = len(PLAN)
 
 
 def start(data_dir, runs, *words) -> subprocess.Popen:
@@ -30,32 +34,50 @@ def start(data_dir, runs, *words) -> subprocess.Popen:
 
 def scores(folder) -> list:
     """All that a table could show of a run."""
-    found = results.collect(folder, experiments.plan("smoke"))
+    found = results.collect(folder, PLAN)
     return [(r["settings"], r["seed"], r["losses"], r["metrics"]) for r in found]
+
+
+def some(plan) -> list[experiments.Settings]:
+    """Four settings that the slow tests leave to be made, in the plan's order: the first of each data set, and another reading."""
+    chosen = [next(s for s, _ in plan if s.data == data) for data in experiments.DATA_SETS] + [next(s for s, _ in plan if s.reading)]
+    return [s for s, _ in plan if s in chosen]
+
+
+def copy_but(source: Path, target: Path, left_out: list[experiments.Settings]) -> None:
+    """All results of a folder with their pictures, but those of some settings."""
+    shutil.copytree(source, target)
+    for settings in left_out:
+        for path in target.rglob(f"{settings.name}_seed*"):
+            path.unlink()
 
 
 @pytest.fixture(scope="module")
 def undisturbed(data_dir, tmp_path_factory) -> Path:
+    """Every run of the smoke profile, made here one after the other: what the commands below have to come to."""
     runs = tmp_path_factory.mktemp("undisturbed")
-    process = start(data_dir, runs, "--plain")
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    assert "Profile smoke (asked for)" in out and "To do: 6 of 6 runs" in out and "DIP-VAE-II (lambda_od 500): 1 seed done" in out
+    with threadpool_limits(1):  # as the script's processes have it
+        for settings, seeds in PLAN:
+            for seed in seeds:
+                run.run("smoke", settings, seed, data_dir, runs / "smoke", "cpu", log=lambda line: None)
     return runs
 
 
 def test_a_killed_replication_goes_on_and_ends_the_same(undisturbed, data_dir, tmp_path):
+    folder, left = tmp_path / "smoke", some(PLAN)
+    copy_but(undisturbed / "smoke", folder, left)
+    there = set(folder.glob("*.json"))
     process = start(data_dir, tmp_path, "--plain")
-    folder = tmp_path / "smoke"
-    for _ in range(1_200):
-        complete = {p: p.stat().st_mtime_ns for p in folder.glob("*.json")} if folder.exists() else {}
-        if complete:
+    for _ in range(2_400):
+        if complete := set(folder.glob("*.json")) - there:
             break
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
+    out, _ = process.communicate()
     assert complete and process.returncode == -signal.SIGKILL
-    (folder / "beta-vae_60_seed0.json.part").write_text("half a res")  # as a kill in the middle of a write would leave it
+    assert "Profile smoke (asked for)" in out and f"To do: {len(left)} of {COUNT} runs" in out
+    assert "STAND-IN: CelebA is not at hand" in out and "STAND-IN: 3D Chairs is not at hand" in out
+    (folder / f"{left[1].name}_seed0.json.part").write_text("half a res")  # as a kill in the middle of a write would leave it
 
     time.sleep(2)  # children notice within a second that they are alone
     survivors = {p: p.stat().st_mtime_ns for p in folder.glob("*.json")}
@@ -63,11 +85,34 @@ def test_a_killed_replication_goes_on_and_ends_the_same(undisturbed, data_dir, t
     assert {p: p.stat().st_mtime_ns for p in folder.glob("*.json")} == survivors, "a child lives on"
     out, err = (again := start(data_dir, tmp_path, "--plain")).communicate(timeout=300)
     assert again.returncode == 0, err
-    assert f"To do: {6 - len(survivors)} of 6 runs" in out or len(survivors) == 6  # a machine with many cores runs all at once
+    # a machine with many cores runs all at once
+    assert f"To do: {COUNT - len(survivors)} of {COUNT} runs" in out or len(survivors) == COUNT
+    assert f"{left[-1].label}: 1 seed done" in out or len(survivors) == COUNT
     assert all(p.stat().st_mtime_ns == t for p, t in survivors.items())
     assert scores(folder) == scores(undisturbed / "smoke")
-    tables = [figures.table_1(figures.load("smoke", str(f))) for f in (folder, undisturbed / "smoke")]
-    assert tables[0].equals(tables[1])
+    for data in ("shapes2d", "celeba"):
+        tables = [figures.table_1(figures.load("smoke", str(f), data=data)) for f in (folder, undisturbed / "smoke")]
+        assert tables[0].equals(tables[1])
+
+
+def test_the_stacked_engine_trains_2d_shapes_and_leaves_the_rest_to_the_plain_loop(undisturbed, data_dir, tmp_path, capsys, monkeypatch):
+    """Two experiments on 2D Shapes are left, one of them another reading, and one on each of the others."""
+    left = some(PLAN)
+    copy_but(undisturbed / "smoke", tmp_path / "smoke", left)
+
+    def here(args, profile, settings, seeds, folder, pages, device):
+        for seed in seeds:
+            run.run(profile, settings, seed, args.data, folder, device, log=lambda line: None)
+
+    monkeypatch.setattr(replicate, "run_experiment", here)
+    status, out, err = call(capsys, data_dir, tmp_path, *PLAIN, "--engine", "stacked")
+    assert (status, err) == (0, "") and f"To do: {len(left)} of {COUNT} runs" in out
+    found = {s.name: results.read(results.path_of(tmp_path / "smoke", s, 0)) for s in left}
+    assert [(r.get("engine"), r["code"]) for r in found.values()] == 2 * [("stacked", results.STACKED)] + 2 * [(None, results.LOADED)]
+    assert [r["stack"]["models"] for r in found.values() if "stack" in r] == [2, 2]
+    assert len(results.collect(tmp_path / "smoke", PLAN)) == COUNT  # both engines in one folder
+    again, out, _ = call(capsys, data_dir, tmp_path, *PLAIN, "--engine", "stacked")
+    assert again == 0 and "Nothing to do" in out
 
 
 def call(capsys, data_dir, runs, *words):
@@ -83,18 +128,18 @@ def test_a_second_time_does_nothing_and_says_so(undisturbed, data_dir, capsys):
     for path in [*(undisturbed / "smoke").glob("*.json"), ROOT / "dipvae_src" / "losses.py"]:
         os.utime(path)  # a touch is no edit
     status, out, err = call(capsys, data_dir, undisturbed, *PLAIN)
-    assert (status, err) == (0, "") and "Nothing to do: all 6 runs and 0 notebooks are up to date" in out
+    assert (status, err) == (0, "") and f"Nothing to do: all {COUNT} runs and 0 notebooks are up to date" in out
 
 
 def test_an_edited_loss_runs_again(undisturbed, data_dir, capsys, monkeypatch):
     monkeypatch.setattr(results, "LOADED", "edited")
     status, out, _ = call(capsys, data_dir, undisturbed, *PLAIN, "--plan")
-    assert status == 0 and "To do: 6 of 6 runs" in out and "VAE, seed 0: other code" in out
+    assert status == 0 and f"To do: {COUNT} of {COUNT} runs" in out and "VAE, seed 0: other code" in out
 
 
 def test_more_seeds_run_only_what_is_new(undisturbed, data_dir, capsys):
     status, out, _ = call(capsys, data_dir, undisturbed, *PLAIN, "--plan", "--seeds", "2")
-    assert status == 0 and "To do: 6 of 12 runs" in out and "VAE, seed 1: not run yet" in out and "VAE, seed 0" not in out
+    assert status == 0 and f"To do: {COUNT} of {2 * COUNT} runs" in out and "VAE, seed 1: not run yet" in out and "VAE, seed 0" not in out
 
 
 @pytest.mark.parametrize(
@@ -106,7 +151,7 @@ def test_more_seeds_run_only_what_is_new(undisturbed, data_dir, capsys):
         (("--seeds", "three"), "SEEDS must be a whole number (how many seeds a setting), not 'three'"),
         (("--seeds", "1.5"), "SEEDS must be a whole number (how many seeds a setting), not '1.5'"),
         (("--device", "tpu"), "unknown device 'tpu'; use cpu or cuda"),
-        (("--figures", "--profile", "smoke"), "6 of 6 results are not in"),
+        (("--figures", "--profile", "smoke"), f"{COUNT} of {COUNT} results are not in"),
     ],
 )
 def test_bad_input_is_one_line_before_any_work(data_dir, tmp_path, capsys, words, message):
@@ -115,11 +160,25 @@ def test_bad_input_is_one_line_before_any_work(data_dir, tmp_path, capsys, words
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_altered_data_file_stops_it(data_dir, tmp_path, capsys):
-    (tmp_path / "shapes2d.json").write_bytes((data_dir / "shapes2d.json").read_bytes())
-    (tmp_path / "shapes2d.bits").write_bytes(bytes((data_dir / "shapes2d.bits").stat().st_size))
-    status, _, err = call(capsys, tmp_path, tmp_path / "runs", *PLAIN)
-    assert status == 1 and "shapes2d.bits is altered" in err and not (tmp_path / "runs").exists()
+@pytest.mark.parametrize("name", ["shapes2d.bits", "faces.labels.npz", "standin_chairs.rgb"])
+def test_an_altered_data_file_stops_it(data_dir, tmp_path, capsys, name):
+    data = Path(shutil.copytree(data_dir, tmp_path / "data"))
+    (data / name).write_bytes(bytes((data / name).stat().st_size))
+    status, _, err = call(capsys, data, tmp_path / "runs", *PLAIN)
+    assert status == 1 and f"{name} is altered" in err and not (tmp_path / "runs").exists()
+
+
+def test_a_plan_without_data_says_so_and_draws_nothing(tmp_path, capsys):
+    status, out, err = call(capsys, tmp_path, tmp_path / "runs", *PLAIN, "--plan")
+    assert (status, err) == (0, "") and "Data: not there yet" in out and f"To do: {COUNT} of {COUNT} runs" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_tells_each_data_set(undisturbed, data_dir, capsys):
+    status, out, _ = call(capsys, data_dir, undisturbed, *PLAIN, "--plan", "--seeds", "3")
+    for data, facts in experiments.DATA_SETS.items():
+        count, steps = len(experiments.plan("smoke", data=data)), experiments.PROFILES["smoke"].parts[data].common["steps"]
+        assert f"  {facts.title}: {count} settings, {3 * count} runs of {steps} steps; against the paper's setting: " in out
 
 
 def test_an_interrupt_starts_nothing_new(tmp_path):
@@ -141,24 +200,36 @@ def test_a_command_that_fails_or_is_killed_says_how():
         show.command("-c", "import os; print('fine'); os.kill(os.getpid(), 9)")
 
 
-def test_notebooks_and_all(data_dir, tmp_path):
-    """`make replicate PROFILE=smoke` as users run it, on the small data: every notebook, every output, and nothing the second time."""
+def test_notebooks_and_all(undisturbed, data_dir, tmp_path):
+    """`make replicate PROFILE=smoke` as users run it, on the small data: every notebook, every output, and nothing the second time.
+
+    To save minutes, only four experiments are left to be made; the others have their results, and a page.
+    """
+    runs, figures_dir, left = tmp_path / "runs", tmp_path / "figures" / "smoke", some(PLAN)
+    copy_but(undisturbed, runs, left)
+    (figures_dir / "notebooks").mkdir(parents=True)
+    for settings in (s for s, _ in PLAN if s not in left):
+        (figures_dir / "notebooks" / f"03_train_{settings.name}.html").write_text("made before")
     words = ("--figures-dir", tmp_path / "figures")
-    out, err = (process := start(data_dir, tmp_path / "runs", *words)).communicate(timeout=600)
+    out, err = (process := start(data_dir, runs, *words)).communicate(timeout=600)
     assert process.returncode == 0, err
-    figures_dir = tmp_path / "figures" / "smoke"
     expected = {figures_dir / o for outputs in show.OUTPUTS.values() for o in outputs}
     assert [path for path in expected if not path.exists() or path.stat().st_size == 0] == []
-    pages = {path.name for path in (figures_dir / "notebooks").glob("*.html")}
-    trained = {f"03_train_{settings.name}.html" for settings in experiments.table_1()}
-    assert pages == trained | {f"{name}.html" for name in (*show.OUTPUTS, *show.LESSONS)}
+    pages = {path.name: path.read_text() for path in (figures_dir / "notebooks").glob("*.html")}
+    trained = {f"03_train_{settings.name}.html" for settings, _ in PLAN}
+    others = {f"{path.stem}.html" for path in (ROOT / "notebooks").glob("*.ipynb")} - {"03_train.html"}
+    assert set(pages) == trained | others
+    assert {name for name, page in pages.items() if page == "made before"} == trained - {f"03_train_{s.name}.html" for s in left}
+    assert all(settings.label in pages[f"03_train_{settings.name}.html"] for settings in left)
     assert "| DIP-VAE-II (lambda_od 500) | 1 |" in out
     assert "smoke profile: width 32 for 1200" in (figures_dir / "table_1.md").read_text()
+    assert "small faces (for CelebA)" in (figures_dir / "table_2.md").read_text()
+    assert scores(runs / "smoke") == scores(undisturbed / "smoke")  # a notebook's run is the command's
     assert not list(tmp_path.rglob("*.part")) + list(tmp_path.rglob("*.progress"))
 
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"}
-    out, err = (process := start(data_dir, tmp_path / "runs", *words)).communicate(timeout=100)
-    assert process.returncode == 0 and "Nothing to do: all 6 runs and 8 notebooks are up to date" in out, err
+    out, err = (process := start(data_dir, runs, *words)).communicate(timeout=100)
+    assert process.returncode == 0 and f"Nothing to do: all {COUNT} runs and {len(others)} notebooks are up to date" in out, err
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"} == kept
 
 
@@ -183,8 +254,8 @@ def test_a_failed_experiment_is_named_and_the_others_are_kept(data_dir, tmp_path
     monkeypatch.setattr(replicate, "run_experiment", fail_one)
     status, out, err = call(capsys, data_dir, tmp_path, *PLAIN)
     assert status == 1 and "FAILED beta-VAE (beta 60): the loss is nan at step 7" in out
-    assert "1 of 6 experiments failed; the first: beta-VAE (beta 60)" in err and "complete runs are kept" in err
-    assert len(ran) == 5 and out.count("1 seed done") == 5
+    assert f"1 of {COUNT} experiments failed; the first: beta-VAE (beta 60)" in err and "complete runs are kept" in err
+    assert len(ran) == COUNT - 1 == out.count("1 seed done")
 
 
 # --- notebooks ---
@@ -261,3 +332,30 @@ def test_figure_notebooks_run_again_only_for_what_they_read(tmp_path, monkeypatc
     source.write_text("{}")
     written[0].unlink()
     assert stale() == ["05_table_1"]
+
+
+def test_the_report_runs_again_and_last_whenever_a_notebook_before_it_does(tmp_path, monkeypatch):
+    """It shows what they leave, so it comes once they are done: no stamp of its own says so."""
+    monkeypatch.setattr(show, "OUTPUTS", {})
+    figures_dir, stamps, began = tmp_path / "figures", tmp_path / "stamps", []
+    jobs = [("05_table_1", {}, []), ("06_trade_off", {}, []), (show.REPORT, {}, [])]
+
+    def leave(name, parameters, out):
+        began.append(name)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        for end in (".ipynb", ".html"):
+            out.with_suffix(end).write_text("done")
+
+    monkeypatch.setattr(show, "notebook_command", leave)
+
+    def go() -> list[str]:
+        began.clear()
+        show.show_all(show.stale_notebooks(jobs, figures_dir, stamps), figures_dir, stamps, 0.0)
+        return began
+
+    assert sorted(go()) == ["05_table_1", "06_trade_off", show.REPORT] and began[-1] == show.REPORT
+    assert go() == []
+    (figures_dir / "notebooks" / "06_trade_off.html").unlink()
+    assert go() == ["06_trade_off", show.REPORT]
+    (stamps / show.REPORT).write_text("of something else")
+    assert go() == [show.REPORT]

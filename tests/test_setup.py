@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGETS = "help env data plan replicate figures test bench publish readme lab clean distclean".split()
+TARGETS = "help env data plan replicate figures test test-browser sweep bench publish readme lab clean distclean".split()
 
 
 def load(name):
@@ -267,7 +267,7 @@ def test_torch_comes_with_its_libraries_only_where_cuda_is():
 
 def command(*arguments, cwd=ROOT):
     """Run with a clean slate: no settings from a make that may run this test."""
-    ours = "MAKEFLAGS MAKELEVEL MFLAGS MAKEOVERRIDES VENV PROFILE SEEDS DEVICE DSPRITES DSPRITES_GIF PYTHON".split()
+    ours = "MAKEFLAGS MAKELEVEL MFLAGS MAKEOVERRIDES VENV PROFILE SEEDS DEVICE DSPRITES DSPRITES_GIF CELEBA CHAIRS PYTHON".split()
     environ = {name: value for name, value in os.environ.items() if name not in ours}
     return subprocess.run(arguments, cwd=cwd, env=environ, capture_output=True, text=True, timeout=60)
 
@@ -293,7 +293,7 @@ needs_make = pytest.mark.skipif(not shutil.which("make"), reason="no make on PAT
 def test_help_is_the_default_and_lists_every_target():
     run = command("make")
     assert run.returncode == 0
-    assert re.findall(r"^  ([a-z]+) +[a-zA-Z`]", run.stdout, re.M) == TARGETS
+    assert re.findall(r"^  ([a-z-]+) +[a-zA-Z`]", run.stdout, re.M) == TARGETS
     assert set(TARGETS) <= set(re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.M)[1].split())
 
 
@@ -306,11 +306,16 @@ def test_every_target_sets_up_first(target):
     assert sets_up == (target not in ("help", "clean", "distclean"))
 
 
-def planned(*settings):
-    """The last command, as words, that make would run."""
+def all_planned(*settings):
+    """The commands, as words, that make would run after setting up."""
     run = command("make", "-n", *settings)
     assert run.returncode == 0, run.stderr
-    return shlex.split(run.stdout.splitlines()[-1])
+    return [shlex.split(line) for line in run.stdout.splitlines() if "bootstrap.py" not in line]
+
+
+def planned(*settings):
+    """The last of them."""
+    return all_planned(*settings)[-1]
 
 
 @needs_make
@@ -319,8 +324,22 @@ def test_settings_reach_the_command_whole_and_empty_ones_do_not():
     assert planned("plan", "PROFILE=", "SEEDS=", "DEVICE=cpu") == [".venv/bin/python", "scripts/replicate.py", "--plan", "--device", "cpu"]
     assert planned("replicate", "PROFILE=smoke", "SEEDS=2", "DSPRITES_GIF=it's a file.gif")[2:] == [
         "--profile", "smoke", "--seeds", "2", "--dsprites-gif", "it's a file.gif"]
-    assert planned("data", "DSPRITES=my files/d.npz")[-4:] == ["--path", "my files/d.npz", "--out", "data"]
-    assert planned("data", "DSPRITES=download")[-3:] == ["--download", "--out", "data"]
+
+
+@needs_make
+def test_data_are_drawn_unless_they_are_given():
+    """Stand-ins are drawn where the packed official file is not there; a path or a download takes their place."""
+    assert all_planned("data") == [
+        [".venv/bin/python", "-m", "data_prep.shapes2d", "--out", "data"],
+        ["test", "-e", "data/celeba.json", "||", ".venv/bin/python", "-m", "data_prep.standin_faces", "--out", "data"],
+        ["test", "-e", "data/chairs.json", "||", ".venv/bin/python", "-m", "data_prep.standin_chairs", "--out", "data"],
+    ]
+    for name, place, module in (("DSPRITES", 1, "dsprites"), ("CELEBA", 1, "celeba"), ("CHAIRS", 2, "chairs")):
+        command = [".venv/bin/python", "-m", f"data_prep.{module}"]
+        assert all_planned("data", f"{name}=my files/d.npz")[place] == [*command, "--path", "my files/d.npz", "--out", "data"]
+        given = all_planned("data", f"{name}=download")
+        assert given[place] == [*command, "--download", "--out", "data"]
+        assert len(given) == 3 + (name == "DSPRITES")  # the drawn shapes stay: the official ones are held against them
 
 
 @needs_make
@@ -350,7 +369,10 @@ def test_clean_keeps_results(tmp_path):
 
 def test_integration_runs_make_test():
     assert os.access(ROOT / ".ci/run", os.X_OK)
-    assert (ROOT / ".ci/run").read_text().splitlines()[-1] == "exec make test"
+    lines = (ROOT / ".ci/run").read_text().splitlines()
+    # Both count: the first failure ends it, and the browser comes after all that README tells a reader to type.
+    assert [line for line in lines if line.startswith("make")] == ["make test", "make test-browser"] == [lines[lines.index("make test")], lines[-1]]
+    assert any(line.startswith("set -") and "e" in line for line in lines[: lines.index("make test")])
     assert "- run: make test\n" in (ROOT / ".github/workflows/test.yml").read_text()
 
 
