@@ -9,7 +9,7 @@ A claim on CelebA needs CelebA: what a stand-in would say stands beside it and d
 import numpy as np
 import pandas as pd
 
-from dipvae_src import experiments, figures
+from dipvae_src import experiments, figures, summary, tables
 
 CLOSE_ERROR = 1.25  # "about the same reconstruction error": at most a quarter more
 CLOSE_SAP = 0.05  # "about the same SAP": at most this much less
@@ -20,13 +20,13 @@ DECORRELATED = 0.5  # "near 0": at most half of the VAE's mean off-diagonal cova
 
 def above(a: np.ndarray, b: np.ndarray) -> bool | None:
     """Whether a lies above b: True or False where the interval of the difference says so, None where it straddles 0."""
-    low, high = figures.interval_of_difference(a, b)
+    low, high = summary.interval_of_difference(a, b)
     return True if low > 0 else False if high < 0 else None
 
 
 def trained(*groups: pd.DataFrame) -> bool:
     """Whether every run uses its latents."""
-    return all((group["kl"] >= figures.COLLAPSED_BELOW).all() for group in groups)
+    return all((group["kl"] >= summary.COLLAPSED_BELOW).all() for group in groups)
 
 
 def verdict(is_trained: bool, *answers: bool | None) -> str:
@@ -50,15 +50,15 @@ def trade_offs(runs: pd.DataFrame) -> dict[str, np.ndarray]:
     return {o: np.array([best_sap_within(r[r["seed"] == seed], errors) for seed in seeds]) for o, r in chosen.items()}
 
 
-def on_shapes(shown: figures.Shown) -> list[tuple[str, str, str, str]]:
+def on_shapes(shown: summary.Shown) -> list[tuple[str, str, str, str]]:
     """Claims 1 to 6 and 8, which 2D Shapes decides."""
-    runs, other = figures.per_run(shown), figures.per_run(shown, readings=True)
+    runs, other = summary.per_run(shown), summary.per_run(shown, readings=True)
     vae, _, beta_60, dip_i, dip_ii_5, dip_ii_500 = (
         runs[runs["label"] == settings.label].reset_index(drop=True) for settings in experiments.table_1()
     )
 
     def means(metric: str, *groups: pd.DataFrame) -> str:
-        return " against ".join(figures.number(group[metric].mean(), metric) for group in groups)
+        return " against ".join(summary.number(group[metric].mean(), metric) for group in groups)
 
     def column(group: pd.DataFrame, metric: str) -> np.ndarray:
         return group[metric].to_numpy()
@@ -138,9 +138,9 @@ def on_shapes(shown: figures.Shown) -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def on_faces(shown: figures.Shown) -> tuple[str, str, str, str]:
+def on_faces(shown: summary.Shown) -> tuple[str, str, str, str]:
     """Claim 7, which CelebA decides."""
-    models = figures.table_2_models(shown)
+    models = tables.table_2_models(shown)
     labels = [experiments.Settings(**result["settings"]).label for result in shown.results]
 
     def accuracies(kind: str) -> list[np.ndarray]:
@@ -154,7 +154,7 @@ def on_faces(shown: figures.Shown) -> tuple[str, str, str, str]:
         answers += [above(dip + CLOSE_ACCURACY, other) for dip in (dip_i, dip_ii) for other in (vae, beta_2)] + [above(beta_2, beta_8)]
         names = (("I", dip_i), ("II", dip_ii), ("VAE", vae), ("beta 2", beta_2), ("beta 8", beta_8))
         told.append(f"{kind}: " + ", ".join(f"{name} {values.mean():.1f}" for name, values in names))
-    runs = figures.per_run(shown)
+    runs = summary.per_run(shown)
     answer = verdict(trained(runs[runs["label"].isin([settings.label for settings in models])]), *answers)
     return (
         "On CelebA, attributes are predicted from DIP-VAE latents at least as well as from VAE or beta-VAE latents, and worse as beta grows",
@@ -165,7 +165,7 @@ def on_faces(shown: figures.Shown) -> tuple[str, str, str, str]:
     )
 
 
-def verdicts(shown: figures.Shown, faces: figures.Shown | None = None) -> pd.DataFrame:
+def verdicts(shown: summary.Shown, faces: summary.Shown | None = None) -> pd.DataFrame:
     """Claim, rule, figures obtained, verdict; one row a claim. `faces`: the results on CelebA, or on what stands in for it."""
     rows = on_shapes(shown)
     rows.insert(6, on_faces(faces)) if faces else None

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dipvae_src import experiments, figures, results
+from dipvae_src import experiments, results, summary
 
 
 def rows_of(profile: str, first: Path, second: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The runs of Table 1 on 2D Shapes (figures.per_run) that both folders hold; FileNotFoundError where there are none."""
+    """The runs of Table 1 on 2D Shapes (summary.per_run) that both folders hold; FileNotFoundError where there are none."""
     plan = experiments.plan(profile, data="shapes2d")[: len(experiments.table_1())]
     both = []
     for settings, seeds in plan:
@@ -27,7 +27,7 @@ def rows_of(profile: str, first: Path, second: Path) -> tuple[pd.DataFrame, pd.D
         both += [(settings, tuple(there))] if there else []
     if not both:
         raise FileNotFoundError(f"{first} and {second} hold no run of the {profile} profile's Table 1 in common")
-    return tuple(figures.per_run(figures.Shown(profile, results.collect(folder, both), "")) for folder in (first, second))
+    return tuple(summary.per_run(summary.Shown(profile, results.collect(folder, both), "")) for folder in (first, second))
 
 
 def compare(profile: str, first: Path, second: Path) -> pd.DataFrame:
@@ -35,9 +35,9 @@ def compare(profile: str, first: Path, second: Path) -> pd.DataFrame:
     a, b = rows_of(profile, first, second)
     rows = []
     for label in dict.fromkeys(a["label"]):
-        for metric, name in figures.METRICS.items():
+        for metric, name in summary.METRICS.items():
             x, y = (runs[runs["label"] == label][metric].to_numpy() for runs in (a, b))
-            low, high = figures.interval_of_difference(x, y)
+            low, high = summary.interval_of_difference(x, y)
             spread = math.sqrt((x.var(ddof=1) + y.var(ddof=1)) / 2) if len(x) > 1 else math.nan
             within = "" if not math.isfinite(low) else "yes" if low <= 0 <= high else "NO"
             rows.append({

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from dipvae_src import experiments, figures, results, traversals
+from dipvae_src import experiments, results, summary, traversals
 from dipvae_src.evaluate import TRAVERSAL_STEPS
 from dipvae_src.models import SIDE
 
@@ -41,7 +41,7 @@ class Model:
     mu: np.ndarray | None = None  # (11, latents) of the test images on the sheet
 
 
-def models(shown: figures.Shown, results_dir: str | Path) -> list[Model]:
+def models(shown: summary.Shown, results_dir: str | Path) -> list[Model]:
     """The models of a data set that left a traversal sheet, in the order of Table 1, with their weights where those are at hand.
 
     Weights that do not draw their sheet's reconstructions are another run's, and count as not at hand.
@@ -113,8 +113,8 @@ def chosen(models: list[Model]) -> list[int]:
     families: dict[str, list[int]] = {}
     for m, model in enumerate(models):
         families.setdefault(model.label.split(" (")[0], []).append(m)
-    first = [([m for m in family if models[m].kl >= figures.COLLAPSED_BELOW] or family)[-1] for family in families.values()]
-    rest = sorted((m for m in range(len(models)) if m not in first), key=lambda m: models[m].kl < figures.COLLAPSED_BELOW)
+    first = [([m for m in family if models[m].kl >= summary.COLLAPSED_BELOW] or family)[-1] for family in families.values()]
+    rest = sorted((m for m in range(len(models)) if m not in first), key=lambda m: models[m].kl < summary.COLLAPSED_BELOW)
     return sorted((first + rest)[:SHOWN])
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from dipvae_src import claims, experiments, explorer, figures, results
+from dipvae_src import claims, experiments, explorer, results, summary, tables
 from dipvae_src.page import Section, compared, formula, index, marked, page_of, picture, prose, table, whole
 from dipvae_src.sap import INACTIVE_BELOW
 from dipvae_src.zdiff import z_diff_score
@@ -78,7 +78,7 @@ PAPER = """@inproceedings{kumar2018variational,
 # --- what the page says ---
 
 
-def warning(shown: figures.Shown) -> str:
+def warning(shown: summary.Shown) -> str:
     """How far a profile is from the paper's setting, in bold before everything; empty where it is not."""
     full, ours = (experiments.plan(profile)[0][0] for profile in ("paper", shown.profile))
     if ours == full:
@@ -102,11 +102,11 @@ def verdict_line(verdicts: pd.DataFrame) -> str:
     return f'<ul class="counts" aria-label="Verdicts on {len(verdicts)} claims">{items}</ul>'
 
 
-def runs_of(shown: figures.Shown) -> list[dict]:
+def runs_of(shown: summary.Shown) -> list[dict]:
     return shown.results + shown.readings
 
 
-def compute(parts: dict[str, figures.Shown], results_dir: str | Path) -> str:
+def compute(parts: dict[str, summary.Shown], results_dir: str | Path) -> str:
     """Runs and minutes of each data set, devices, versions, and the runs that diverged."""
     rows = []
     for shown in parts.values():
@@ -127,7 +127,7 @@ def compute(parts: dict[str, figures.Shown], results_dir: str | Path) -> str:
     return table(pd.DataFrame(rows), "Runs, minutes and machines", notes)
 
 
-def provenance(parts: dict[str, figures.Shown]) -> str:
+def provenance(parts: dict[str, summary.Shown]) -> str:
     rows = []
     for shown in parts.values():
         data, codes = shown.results[0]["data"], sorted({run["code"] for run in runs_of(shown)})
@@ -142,7 +142,7 @@ def provenance(parts: dict[str, figures.Shown]) -> str:
     return table(pd.DataFrame(rows, columns=columns), "Provenance", notes)
 
 
-def citation(shown: figures.Shown) -> str:
+def citation(shown: summary.Shown) -> str:
     ours = (
         "@misc{dipvae-replicated,\n  title = {DIP-VAE, replicated},\n  author = {The authors of this replication},\n"
         f"  note  = {{code {shown.results[0]['code']}, {shown.profile} profile}}\n}}"
@@ -150,7 +150,7 @@ def citation(shown: figures.Shown) -> str:
     return f"<h3>The paper</h3><pre>{html.escape(PAPER)}</pre><h3>This replication</h3><pre>{html.escape(ours)}</pre>"
 
 
-def title_of(name: str, parts: dict[str, figures.Shown]) -> str:
+def title_of(name: str, parts: dict[str, summary.Shown]) -> str:
     """A figure's title, with the data set's own name, which says where it is a stand-in."""
     title = TITLES.get(name, name)
     for data, shown in parts.items():
@@ -158,7 +158,7 @@ def title_of(name: str, parts: dict[str, figures.Shown]) -> str:
     return title
 
 
-def all_figures(parts: dict[str, figures.Shown], figures_dir: str | Path, top: str) -> str:
+def all_figures(parts: dict[str, summary.Shown], figures_dir: str | Path, top: str) -> str:
     """Every figure of the profile but `top`, each linked to the notebook that made it, in the notebooks' order."""
     profile = parts["shapes2d"].profile
     found = []
@@ -171,18 +171,18 @@ def all_figures(parts: dict[str, figures.Shown], figures_dir: str | Path, top: s
     return "".join(drawn) or prose("The figures are made by the other notebooks (`make figures`); none are at hand.")
 
 
-def load(profile: str, results_dir: str, figures_dir: str, seeds: int) -> dict[str, figures.Shown]:
+def load(profile: str, results_dir: str, figures_dir: str, seeds: int) -> dict[str, summary.Shown]:
     """The results of the profile by data set: 2D Shapes, and the others if they were run."""
-    parts = {"shapes2d": figures.load(profile, results_dir, figures_dir, seeds)}
+    parts = {"shapes2d": summary.load(profile, results_dir, figures_dir, seeds)}
     for data in ("celeba", "chairs"):
         try:
-            parts[data] = figures.load(profile, results_dir, figures_dir, seeds, data=data)
+            parts[data] = summary.load(profile, results_dir, figures_dir, seeds, data=data)
         except FileNotFoundError:
             continue
     return parts
 
 
-def tables(parts: dict[str, figures.Shown]) -> str:
+def all_tables(parts: dict[str, summary.Shown]) -> str:
     """Table 1 on each data set that it has, and Table 2."""
     made = prose(TERMS)
     for data, heading in (("shapes2d", "2D Shapes"), ("celeba", "CelebA")):
@@ -190,18 +190,18 @@ def tables(parts: dict[str, figures.Shown]) -> str:
             about = shown.results[0]["data"]
             link = page_of(shown.profile, "05_table_1", heading)
             notes = (
-                f"{shown.standing}.\n\n{figures.table_1_notes(shown)}\n\n"
+                f"{shown.standing}.\n\n{tables.table_1_notes(shown)}\n\n"
                 f"± is half of the 95 % interval over seeds. [Notebook 05_table_1]({link})"
             )
-            made += compared(figures.table_1(shown), f"Table 1, {about['name']}", notes, about["source"] != "stand-in")
+            made += compared(tables.table_1(shown), f"Table 1, {about['name']}", notes, about["source"] != "stand-in")
     if shown := parts.get("celeba"):
         link = page_of(shown.profile, "10_attributes", "the table")
         notes = f"{shown.standing}.\n\nPercent of test images. [Notebook 10_attributes]({link})"
-        made += table(figures.table_2(shown), f"Table 2, {shown.results[0]['data']['name']}", notes)
+        made += table(tables.table_2(shown), f"Table 2, {shown.results[0]['data']['name']}", notes)
     return made
 
 
-def explorers(parts: dict[str, figures.Shown], results_dir: str) -> str:
+def explorers(parts: dict[str, summary.Shown], results_dir: str) -> str:
     """One explorer a data set."""
     made = prose(
         "Each slider moves one latent of four models at once, and their decoders draw what it does: slider 1 the most used latent "
@@ -222,29 +222,29 @@ def objective(profile: str) -> str:
     return made + prose(f"Derived line by line in [notebook 02_dip_loss_derivation]({link}), computed in `dipvae_src/losses.py`.")
 
 
-def readings(shown: figures.Shown) -> str:
+def readings(shown: summary.Shown) -> str:
     """What is open, and what another reading does to the numbers."""
     change = "What another reading does: the score so read (its change, with the 95 % interval)"
     link = page_of(shown.profile, "09_readings")
     return (
         table(OPEN, "Readings")
         + "<h3>Deviations and their effect</h3>"
-        + table(figures.readings(shown), change)
-        + table(figures.other_scores(shown), "Other definitions of the scores, means over seeds")
+        + table(tables.readings(shown), change)
+        + table(tables.other_scores(shown), "Other definitions of the scores, means over seeds")
         + prose(f"[Notebook 09_readings]({link})", "source")
     )
 
 
-def sections(parts: dict[str, figures.Shown], verdicts: pd.DataFrame, results_dir: str, figures_dir: str) -> list[Section]:
+def sections(parts: dict[str, summary.Shown], verdicts: pd.DataFrame, results_dir: str, figures_dir: str) -> list[Section]:
     """The page's sections, in order."""
     shapes = parts["shapes2d"]
     link = f"[notebook]({page_of(shapes.profile, '05_table_1', 'claims')})"
     claimed = table(verdicts.assign(**{"shown in": link}), f"The paper's claims, {shapes.profile} profile")
     drawn = prose("Figure 1 stands at the top of the page.") + all_figures(parts, figures_dir, TOP)
-    spread = table(figures.spread(shapes), "Standard deviation over seeds, and of the score itself")
+    spread = table(tables.spread(shapes), "Standard deviation over seeds, and of the score itself")
     return [
         Section("Claims", claimed),
-        Section("Tables 1 and 2", tables(parts)),
+        Section("Tables 1 and 2", all_tables(parts)),
         Section("Explorer", explorers(parts, results_dir)),
         Section("The objective", objective(shapes.profile)),
         Section("Figures", drawn),
@@ -261,7 +261,7 @@ def sections(parts: dict[str, figures.Shown], verdicts: pd.DataFrame, results_di
 def build(profile: str, results_dir: str, figures_dir: str = "", seeds: int = 0) -> list[Section]:
     """Make the page, write it beside the profile's folder of figures as report.html (if `figures_dir` is given); its sections.
 
-    Raises what `figures.load` raises where results are missing or broken.
+    Raises what `summary.load` raises where results are missing or broken.
     """
     parts = load(profile, results_dir, figures_dir, seeds)
     shapes = parts["shapes2d"]

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from dipvae_src import experiments
-from dipvae_src.figures import Shown
+from dipvae_src.summary import Shown
 from dipvae_src.models import SIDE
 
 GREYS, COLOURS = 16, 64  # of the animation

@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # where the project is not installed
 
-from dipvae_src import claims, experiments, figures, results  # noqa: E402
+from dipvae_src import claims, experiments, results, summary, tables  # noqa: E402
 
 README = ROOT / "README.md"
 BLOCK = re.compile(r"(<!-- begin (\w+): [^>]*-->\n).*?(<!-- end \2 -->)", re.DOTALL)
@@ -29,8 +29,8 @@ def headline() -> str:
 
 
 @functools.cache
-def shown(data: str = "shapes2d") -> figures.Shown:
-    return figures.load(headline(), str(ROOT / "results" / headline()), data=data)
+def shown(data: str = "shapes2d") -> summary.Shown:
+    return summary.load(headline(), str(ROOT / "results" / headline()), data=data)
 
 
 def table_1() -> str:
@@ -45,7 +45,7 @@ def table_1() -> str:
 
 def table_of(data: str) -> str:
     part = shown(data)
-    return f"**Table 1, {part.data_name}** ({part.standing})\n\n{figures.markdown(figures.table_1(part))}\n\n{figures.table_1_notes(part)}"
+    return f"**Table 1, {part.data_name}** ({part.standing})\n\n{summary.markdown(tables.table_1(part))}\n\n{tables.table_1_notes(part)}"
 
 
 def table_1_celeba() -> str:
@@ -62,7 +62,7 @@ def picture() -> str:
 
 def verdicts() -> str:
     runs = sum(len(part.results) + len(part.readings) for part in (shown(), shown("celeba")))
-    return f"At the {headline()} profile, on {runs} runs:\n\n{figures.markdown(claims.verdicts(shown(), shown('celeba')))}"
+    return f"At the {headline()} profile, on {runs} runs:\n\n{summary.markdown(claims.verdicts(shown(), shown('celeba')))}"
 
 
 def minutes() -> str:

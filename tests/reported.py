@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dipvae_src import experiments, explorer, figures, models, report, run
+from dipvae_src import experiments, explorer, figures, models, report, run, summary
 
 TINY = dict(width=16, steps=12, batch_size=32, learning_rate=1e-3, test_images=150, zdiff_train=100, zdiff_test=50)
 TINY_COLOUR = dict(filters=2, width=8, latents=12, steps=4, batch_size=32, learning_rate=1e-3, test_images=100)
@@ -25,7 +25,7 @@ def make_report(folder: Path, data_dir: Path, also: tuple[str, ...] = ("celeba",
             for settings, seeds in experiments.plan("smoke", data=data):
                 for seed in seeds:
                     run.run("smoke", settings, seed, data_dir, folder / "results", "cpu", log=lambda line: None)
-        shown = figures.load("smoke", str(folder / "results"), str(folder / "figures" / "smoke"))
+        shown = summary.load("smoke", str(folder / "results"), str(folder / "figures" / "smoke"))
         figure, axis = plt.subplots()
         axis.plot([1, 2])
         figures.save_figure(shown, figure, "trade_off", "06_trade_off", "a rising line")

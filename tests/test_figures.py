@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from small import ATTRIBUTES
 
-from dipvae_src import claims, experiments, figures, published, results, traversals
+from dipvae_src import claims, experiments, figures, published, results, summary, tables, traversals
 
 
 SEEDS = 3
@@ -61,12 +61,12 @@ def fake_result(profile, settings, seed, values=None, source=None) -> dict:
     }  # fmt: skip
 
 
-def fake_shown(profile, data="shapes2d", seeds=SEEDS, values=None, source=None) -> figures.Shown:
+def fake_shown(profile, data="shapes2d", seeds=SEEDS, values=None, source=None) -> summary.Shown:
     """The results of a profile on a data set, nothing written."""
     plan = experiments.plan(profile, seeds, data)
     made = [fake_result(profile, settings, seed, values, source) for settings, its in plan for seed in its]
     ours, readings = ([r for r in made if bool(r["settings"]["reading"]) == other] for other in (False, True))
-    return figures.Shown(profile, ours, "", data, readings)
+    return summary.Shown(profile, ours, "", data, readings)
 
 
 def fake_results(folder, seeds=SEEDS, values=None) -> None:
@@ -92,9 +92,9 @@ def unverified(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def shown(tmp_path) -> figures.Shown:
+def shown(tmp_path) -> summary.Shown:
     fake_results(tmp_path / "results")
-    return figures.load("smoke", str(tmp_path / "results"), str(tmp_path / "figures"), SEEDS)
+    return summary.load("smoke", str(tmp_path / "results"), str(tmp_path / "figures"), SEEDS)
 
 
 def test_load_takes_a_data_set_and_keeps_other_readings_apart(shown, tmp_path):
@@ -102,7 +102,7 @@ def test_load_takes_a_data_set_and_keeps_other_readings_apart(shown, tmp_path):
     assert {r["settings"]["reading"] for r in shown.readings} == {s.reading for s, _ in SHAPES if s.reading}
     assert len(shown.results) + len(shown.readings) == SEEDS * len(SHAPES)
     for data in ("celeba", "chairs"):
-        part = figures.load("smoke", str(tmp_path / "results"), "", SEEDS, data)
+        part = summary.load("smoke", str(tmp_path / "results"), "", SEEDS, data)
         assert len(part.results) == SEEDS * len(experiments.plan("smoke", data=data)) and part.readings == []
         assert {r["settings"]["data"] for r in part.results} == {data}
     fakes = fake_shown("smoke")
@@ -111,18 +111,18 @@ def test_load_takes_a_data_set_and_keeps_other_readings_apart(shown, tmp_path):
 
 def test_interval_by_hand():
     # n = 3, s = 1, t(0.975, 2) = 4.3027: half-width 4.3027 / sqrt(3)
-    assert figures.interval([1.0, 2.0, 3.0]) == pytest.approx((2.0, 2.4841), abs=1e-4)
-    mean, half = figures.interval([7.0])
+    assert summary.interval([1.0, 2.0, 3.0]) == pytest.approx((2.0, 2.4841), abs=1e-4)
+    mean, half = summary.interval([7.0])
     assert mean == 7.0 and np.isnan(half)
 
 
 def test_off_diagonal_by_hand():
     result = {"metrics": {"covariance_of_means": [[9.0, 1.0, -2.0], [1.0, 9.0, 3.0], [-2.0, 3.0, 9.0]]}}
-    assert figures.off_diagonal(result) == 2.0
+    assert summary.off_diagonal(result) == 2.0
 
 
 def test_table_1_shows_every_row_with_seeds_interval_and_standing(shown):
-    table = figures.table_1(shown)
+    table = tables.table_1(shown)
     assert table["method"].tolist() == [s.label for s in experiments.table_1()] and set(table["seeds"]) == {3}
     assert table.loc[0, "SAP"] == "0.210 ± 0.025"  # 0.20, 0.21, 0.22: s = 0.01
     assert table.loc[0, "SAP, paper"] == "0.0417†" and table.loc[4, "Z-diff (%), paper"] == "95.3†"
@@ -130,31 +130,31 @@ def test_table_1_shows_every_row_with_seeds_interval_and_standing(shown):
 
 def test_table_1_of_faces_has_sap_times_a_hundred_and_the_papers_numbers_for_celeba():
     faces = fake_shown("smoke", "celeba", values={"celeba_dip-vae-ii_80": (12.3, 0.04, 0.15)})
-    table = figures.table_1(faces)
+    table = tables.table_1(faces)
     assert table["method"].tolist() == [s.label for s in experiments.table_1("celeba")] and set(table["seeds"]) == {3}
     # 0.20, 0.21, 0.22 and 0.04, 0.05, 0.06, times 100: s = 1, so 4.3027 / sqrt(3)
     assert table["SAP x 100"].tolist() == ["21.00 ± 2.48"] * 5 + ["5.00 ± 2.48"]
     assert table["SAP x 100, paper"].tolist() == ["0.35†", "0.48†", "3.72†", "3.69†", "2.94†", "3.93†"]
     assert table.loc[5, "Z-diff (%)"] == "12.3 ± 0.0" and table.loc[5, "rec. error"] == "0.1500 ± 0.0000"
-    notes = figures.table_1_notes(faces)
+    notes = tables.table_1_notes(faces)
     assert notes.startswith("**Ours are of small faces, not of CelebA: the two columns are not comparable.**")
     official = fake_shown("smoke", "celeba", source="official")
-    assert "not comparable" not in figures.table_1_notes(official) and "official CelebA" in official.standing
+    assert "not comparable" not in tables.table_1_notes(official) and "official CelebA" in official.standing
     assert "small faces" in faces.standing and "CelebA" not in faces.standing
 
 
 def test_per_setting_uses_every_seed(shown):
-    frame = figures.per_setting(shown)
+    frame = summary.per_setting(shown)
     assert len(frame) == 6 and frame.loc[0, "zdiff"] == pytest.approx(50.01)
-    assert len(figures.per_run(shown)) == 18
+    assert len(summary.per_run(shown)) == 18
 
 
 def test_per_run_of_chairs_has_no_scores_and_of_readings_their_names():
-    chairs = figures.per_run(fake_shown("smoke", "chairs"))
+    chairs = summary.per_run(fake_shown("smoke", "chairs"))
     assert chairs["sap"].isna().all() and chairs["zdiff"].isna().all() and chairs["reconstruction_error"].iloc[0] == 0.01
-    readings = figures.per_run(fake_shown("smoke"), readings=True)
+    readings = summary.per_run(fake_shown("smoke"), readings=True)
     assert readings["reading"].tolist() == [s.reading for s, seeds in SHAPES if s.reading for _ in seeds]
-    assert figures.per_run(fake_shown("smoke", "celeba"))["sap"].iloc[0] == pytest.approx(20)  # times 100
+    assert summary.per_run(fake_shown("smoke", "celeba"))["sap"].iloc[0] == pytest.approx(20)  # times 100
 
 
 def test_titles_say_what_is_left_out_and_what_differs(shown):
@@ -173,7 +173,7 @@ def test_files_name_their_notebook_and_runs_and_repeat_to_the_byte(shown, tmp_pa
         figure, axis = plt.subplots()
         axis.plot([1, 2])
         figures.save_figure(shown, figure, "line", "06_trade_off", "a rising line")
-        figures.save_table(shown, figures.table_1(shown), "table_1", "05_table_1", "Table 1", "a note")
+        summary.save_table(shown, tables.table_1(shown), "table_1", "05_table_1", "Table 1", "a note")
         kept.append({p.name: p.read_bytes() for p in (tmp_path / "figures").iterdir()})
     assert kept[0] == kept[1] and set(kept[0]) == {"line.png", "line.pdf", "table_1.csv", "table_1.md"}
     about, runs = Image.open(tmp_path / "figures" / "line.png").text, f"{SEEDS * len(SHAPES)} runs"
@@ -190,7 +190,7 @@ def test_files_name_their_notebook_and_runs_and_repeat_to_the_byte(shown, tmp_pa
 def test_table_2_by_hand():
     """Attribute k of fourteen lies k - 6.5 from the mean that a model is given; the paper's twelve are shown, in the paper's order."""
     values = {"celeba_beta-vae_8": (50, 0.2, 0.01, 0.1, 5.0, 80.0, 65.0)}
-    table = figures.table_2(fake_shown("smoke", "celeba", values=values)).set_index("method")
+    table = tables.table_2(fake_shown("smoke", "celeba", values=values)).set_index("method")
     twelve = published.table_2()["attributes"]
     assert list(table.columns) == [*twelve, "mean", "mean, balanced"] and not {"Smiling", "Young"} & set(table.columns)
     of = {name: k - 6.5 for k, name in enumerate(ATTRIBUTES)}
@@ -203,7 +203,7 @@ def test_table_2_by_hand():
     assert table.loc["VAE"].tolist() == row(70.01, 60.01 + mean)  # 70, 70.01, 70.02: the mean over three seeds
     assert table.loc["beta-VAE (beta 8)"].tolist() == row(80.01, 65.01 + mean)
     assert table.loc["DIP-VAE-I (lambda_od 2), one latent"].tolist() == row(60.01, 50.01 + mean)
-    assert table.index[:7].tolist() == ["the more frequent class", *(s.label for s in figures.table_2_models(fake_shown("smoke", "celeba")))]
+    assert table.index[:7].tolist() == ["the more frequent class", *(s.label for s in tables.table_2_models(fake_shown("smoke", "celeba")))]
 
 
 def test_table_2_shows_the_papers_rows_with_their_standing_and_none_that_is_not_known():
@@ -214,7 +214,7 @@ def test_table_2_shows_the_papers_rows_with_their_standing_and_none_that_is_not_
         if row.get("weight") == 8:
             row |= {"accuracy": list(range(61, 73)), "verified": True}
     published.PATH.write_text(json.dumps(document))
-    table = figures.table_2(fake_shown("smoke", "celeba")).set_index("method")
+    table = tables.table_2(fake_shown("smoke", "celeba")).set_index("method")
     assert table.loc["VAE, paper", "Arched_Eyebrows"] == "71.8†" and table.loc["DIP-VAE, paper", "Wearing_Lipstick"] == "84.7†"
     assert table.loc["beta-VAE (beta 8), paper"].tolist() == [*map(str, range(61, 73)), "", ""]
     assert "beta-VAE (beta 4)" in table.index and "beta-VAE (beta 4), paper" not in table.index
@@ -227,7 +227,7 @@ def test_table_2_has_the_columns_that_the_data_have():
         for name, values in found.items():
             if isinstance(values, list):
                 found[name] = values[:3]  # Smiling, Wearing_Lipstick, Wearing_Hat
-    table = figures.table_2(faces).set_index("method")
+    table = tables.table_2(faces).set_index("method")
     assert list(table.columns) == ["Wearing_Hat", "Wearing_Lipstick", "mean", "mean, balanced"]
     assert table.loc["VAE"].tolist() == ["65.5", "64.5", "65.0", "55.0"]
 
@@ -237,7 +237,7 @@ def test_table_2_has_the_columns_that_the_data_have():
 
 def test_readings_by_hand():
     values = {"dip-vae-ii_5_m3-200_running-covariance": (60.0, 0.35, 0.02), "dip-vae-ii_5_m3-200": (50.0, 0.2, 0.01)}
-    table = figures.readings(fake_shown("smoke", values=values)).set_index("reading")
+    table = tables.readings(fake_shown("smoke", values=values)).set_index("reading")
     assert table.index.tolist() == [s.reading for s, _ in SHAPES if s.reading]
     assert set(table["model"]) == {"DIP-VAE-II (lambda_od 5)"} and set(table["seeds"]) == {"3 against 3"}
     # SAP 0.35, 0.36, 0.37 against 0.20, 0.21, 0.22: half-width t(0.975, 4) sqrt(2 * 0.01^2 / 3) = 2.7764 * 0.008165
@@ -245,20 +245,20 @@ def test_readings_by_hand():
     assert table.loc["running covariance", "Z-diff (%)"] == "60.0 (10.0, from 10.0 to 10.0)"
     assert table.loc["running covariance", "rec. error"] == "0.0200 (0.0100, from 0.0100 to 0.0100)"
     assert table.loc["half the steps", "SAP"] == "0.210 (0.000, from -0.023 to 0.023)"
-    one = figures.readings(fake_shown("smoke", seeds=1, values=values)).set_index("reading")
+    one = tables.readings(fake_shown("smoke", seeds=1, values=values)).set_index("reading")
     assert one.loc["running covariance", "SAP"] == "0.350 (0.150)" and one.loc["running covariance", "seeds"] == "1 against 1"
 
 
 def test_readings_are_held_against_their_own_model():
     values = {"dip-vae-i_10": (90.0, 0.5, 0.03), "dip-vae-i_10_running-covariance": (92.0, 0.4, 0.03)}
-    table = figures.readings(fake_shown("quick", values=values)).set_index(["reading", "model"])
+    table = tables.readings(fake_shown("quick", values=values)).set_index(["reading", "model"])
     first = table.loc[("running covariance", "DIP-VAE-I (lambda_od 10)")]
     assert first["SAP"].startswith("0.410 (-0.100, from ") and first["Z-diff (%)"].startswith("92.0 (2.0, ")
     assert table.loc[("running covariance", "DIP-VAE-II (lambda_od 5)"), "SAP"].startswith("0.210 (0.000, ")
 
 
 def test_other_scores_by_hand():
-    table = figures.other_scores(fake_shown("smoke", values={"beta-vae_60": (50.0, 0.4, 0.05)})).set_index("method")
+    table = tables.other_scores(fake_shown("smoke", values={"beta-vae_60": (50.0, 0.4, 0.05)})).set_index("method")
     assert table.index.tolist() == [s.label for s in experiments.table_1()]
     row = table.loc["beta-VAE (beta 60)"].to_dict()
     assert row == {
@@ -268,17 +268,17 @@ def test_other_scores_by_hand():
         "SAP, inactive below 0.05": pytest.approx(0.36),
     }  # fmt: skip
     assert list(row)[3:] == [f"SAP, inactive below {t}" for t in ("0", "0.001", "0.01 (ours)", "0.05")]
-    faces = figures.other_scores(fake_shown("smoke", "celeba")).set_index("method")
+    faces = tables.other_scores(fake_shown("smoke", "celeba")).set_index("method")
     assert faces.loc["VAE", "SAP, inactive below 0.01 (ours)"] == pytest.approx(21)  # times 100
 
 
 def test_spread_by_hand():
     """Over seeds 0.01 everywhere; of itself, half the difference of two halves 0.04 apart, and 3 points over the root of 2."""
-    table = figures.spread(fake_shown("smoke")).set_index("score")
+    table = tables.spread(fake_shown("smoke")).set_index("score")
     assert table.loc["SAP"].tolist() == pytest.approx([0.01, 0.02])
     assert table.loc["Z-diff (%)"].tolist() == pytest.approx([0.01, 3 / np.sqrt(2)])
-    assert figures.spread(fake_shown("smoke", "celeba")).set_index("score").loc["SAP"].tolist() == pytest.approx([1.0, 2.0])
-    assert np.isnan(figures.spread(fake_shown("smoke", seeds=1))["over seeds"]).all()
+    assert tables.spread(fake_shown("smoke", "celeba")).set_index("score").loc["SAP"].tolist() == pytest.approx([1.0, 2.0])
+    assert np.isnan(tables.spread(fake_shown("smoke", seeds=1))["over seeds"]).all()
 
 
 def test_spread_pools_the_settings_variances():
@@ -286,14 +286,14 @@ def test_spread_pools_the_settings_variances():
     for result in shown.results:
         if result["settings"]["beta"] == 60:
             result["metrics"]["sap"]["score"] += 0.04 * (result["seed"] - 1)  # s = 0.05 there, 0.01 in the five others
-    assert figures.spread(shown).loc[0, "over seeds"] == pytest.approx(np.sqrt((5 * 0.01**2 + 0.05**2) / 6))
+    assert tables.spread(shown).loc[0, "over seeds"] == pytest.approx(np.sqrt((5 * 0.01**2 + 0.05**2) / 6))
 
 
 # --- covariances and figures ---
 
 
 def test_covariances_by_hand():
-    table = figures.covariances(fake_shown("smoke")).set_index("label")
+    table = tables.covariances(fake_shown("smoke")).set_index("label")
     assert table.index.tolist() == [s.label for s in experiments.table_1()]
     row = table.loc["VAE"]
     assert row["n"] == 3 and row["off_diagonal"] == 0.11 and row["off_diagonal_half"] == 0.0248
@@ -319,14 +319,14 @@ def test_trade_off_has_a_dot_for_every_run_and_a_curve_for_every_objective():
         figure = figures.trade_off(shown, "Figure")
         for axis, label in zip(figure.axes, (name, "Z-diff (%)")):
             assert sum(len(dots.get_offsets()) for dots in axis.collections) == len(shown.results) and axis.get_ylabel() == label
-            assert sorted(text.get_text() for text in axis.texts) == sorted(f"{w:g}" for w in figures.per_setting(shown)["weight"])
+            assert sorted(text.get_text() for text in axis.texts) == sorted(f"{w:g}" for w in summary.per_setting(shown)["weight"])
             assert [line.get_label() for line in axis.lines] == ["beta-VAE", "DIP-VAE-I", "DIP-VAE-II"]
         plt.close(figure)
 
 
 def test_attribute_bars_are_as_high_as_the_balanced_accuracies():
     faces = fake_shown("smoke", "celeba", values={"celeba_dip-vae-i_2": (50, 0.2, 0.01, 0.1, 5.0, 70.0, 64.5)})
-    figure = figures.attribute_bars(faces, figures.table_2_models(faces)[4])
+    figure = figures.attribute_bars(faces, tables.table_2_models(faces)[4])
     heights = [bar.get_height() for bar in figure.axes[0].patches]
     assert heights == pytest.approx([58.0 + k for k in range(14)] + [48.0 + k for k in range(14)])
     assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == list(ATTRIBUTES)
@@ -378,7 +378,7 @@ def test_a_model_that_ignores_its_latents_decides_nothing_and_is_named():
     found = verdicts(**RIGHT | {"b60": (20, 0.0, 0.04, 0.0, 0.02)})
     assert {word for word, answer in found.items() if answer == IGNORES} == {"SAP rises", "about the SAP", "differently", "trade-off"}
     assert {answer for answer in found.values() if answer != IGNORES} == {"reproduced"}
-    notes = figures.table_1_notes(fake_shown("smoke", values={"beta-vae_60": (20, 0.0, 0.04, 0.0, 0.02)}))
+    notes = tables.table_1_notes(fake_shown("smoke", values={"beta-vae_60": (20, 0.0, 0.04, 0.0, 0.02)}))
     assert "beta-VAE (beta 60): 3 of 3 runs ignore their latents" in notes and "† published value recalled" in notes
 
 
@@ -498,7 +498,7 @@ def test_interval_of_difference_against_scipy():
 
     a, b = np.array([1.0, 2.0, 4.0, 4.5]), np.array([0.5, 0.6, 0.9])
     expected = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
-    assert figures.interval_of_difference(a, b) == pytest.approx((expected.low, expected.high))
+    assert summary.interval_of_difference(a, b) == pytest.approx((expected.low, expected.high))
 
 
 # --- published values ---

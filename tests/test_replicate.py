@@ -16,7 +16,7 @@ import show
 from threadpoolctl import threadpool_limits
 
 import notebooks
-from dipvae_src import experiments, figures, results, run
+from dipvae_src import experiments, results, run, summary, tables
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAN = experiments.plan("smoke")  # each with one seed
@@ -91,7 +91,7 @@ def test_a_killed_replication_goes_on_and_ends_the_same(undisturbed, data_dir, t
     assert all(p.stat().st_mtime_ns == t for p, t in survivors.items())
     assert scores(folder) == scores(undisturbed / "smoke")
     for data in ("shapes2d", "celeba"):
-        tables = [figures.table_1(figures.load("smoke", str(f), data=data)) for f in (folder, undisturbed / "smoke")]
+        tables = [tables.table_1(summary.load("smoke", str(f), data=data)) for f in (folder, undisturbed / "smoke")]
         assert tables[0].equals(tables[1])
 
 

@@ -16,7 +16,7 @@ import pytest
 from reported import make_report
 
 import notebooks
-from dipvae_src import experiments, figures, page, report
+from dipvae_src import experiments, page, report, summary
 
 ROOT = Path(__file__).resolve().parents[1]
 EMPTY = {"meta", "link", "img", "br", "input", "col", "wbr", "hr"}  # elements without an end
@@ -135,9 +135,9 @@ def test_without_the_other_data_sets_the_page_is_made_all_the_same(made, data_di
 
 def test_warning_measures_the_way_to_the_paper():
     quick, paper = (experiments.plan(name)[0][0].steps for name in ("quick", "paper"))
-    text = report.warning(figures.Shown("quick", [], ""))
+    text = report.warning(summary.Shown("quick", [], ""))
     assert f"{100 * quick / paper:.2g} % of the training steps" in text and "smaller network" in text
-    assert report.warning(figures.Shown("paper", [], "")) == ""
+    assert report.warning(summary.Shown("paper", [], "")) == ""
 
 
 def test_verdicts_are_counted_by_how_they_begin():
@@ -232,7 +232,7 @@ def test_navigation_links_neighbours():
 
 def test_diverged_runs_are_counted_and_named(made, tmp_path):
     (tmp_path / "beta-vae_4_seed1.diverged").write_text('{"message": "the loss is nan at step 7"}')
-    shown = figures.Shown(
+    shown = summary.Shown(
         "smoke", [{"data": {"name": "2D Shapes"}, "minutes": 1.25, "device": "cpu: A", "versions": {"torch": "2"}}] * 2, ""
     )
     words = Page(report.compute({"shapes2d": shown}, tmp_path)).found

@@ -380,7 +380,7 @@ def test_unknown_data_are_refused():
 
 
 def test_every_reading_stands_beside_the_model_that_it_reads_otherwise():
-    """figures.readings compares the two; the quick profile reads II in every way, and I with a running covariance."""
+    """tables.readings compares the two; the quick profile reads II in every way, and I with a running covariance."""
     for name in experiments.PROFILES:
         for data in experiments.DATA_SETS:
             plan = [s for s, _ in experiments.plan(name, data=data)]
