@@ -99,6 +99,10 @@ def speed() -> str:
     runs, scores = bench["sharing"], bench["scores"]
     several, single = (f"{runs[k]['images_per_second']['median']:,.0f} images/s" for k in ("processes", "threads"))
     lines.append(f"| a sweep: one process a core, one thread each | {several} | {single} by one process on all cores |")
+    if conv := bench.get("convolution"):
+        ways = ("processes", "threads", "processes_contiguous")
+        several, single, contiguous = (f"{conv[k]['images_per_second']['median']:,.0f} images/s" for k in ways)
+        lines.append(f"| the same, convolutional, channels-last | {several} | {single} by one process; {contiguous} not channels-last |")
     exact, svc = (f"{scores[k]['median']:.2f} s" for k in ("sap_exact_seconds", "sap_linear_svc_seconds"))
     lines.append(f"| SAP of 73,728 images, exact, one core | {exact} | {svc} for the LinearSVC variant on 15,000 |")
     rendered = f"{bench['rendering']['whole_set']['images_per_second']['median']:,.0f} images/s"
