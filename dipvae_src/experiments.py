@@ -218,10 +218,10 @@ class Profile:
 II_OFTEN = ("dip-vae-ii", 5)
 LAMBDAS = (1, 2, 5, 10, 20, 50, 80, 100, 500)
 SMALL_CONV = dict(filters=4, width=32, latents=10, steps=30, batch_size=32, learning_rate=1e-3, test_images=200)
-QUICK_CONV = dict(filters=16, steps=900, learning_rate=1e-3, test_images=2_000)
+QUICK_CONV = dict(filters=16, steps=700, learning_rate=1e-3, test_images=2_000)
 PROFILES = {
     "smoke": Profile(
-        purpose="a minute or two; shows that every line runs, its numbers mean nothing",
+        purpose="shows that every line runs, its numbers mean nothing",
         parts={
             "shapes2d": Part(
                 dict(width=32, steps=60, batch_size=64, learning_rate=1e-3, test_images=2_000, zdiff_train=500, zdiff_test=250),
@@ -233,16 +233,16 @@ PROFILES = {
         },
     ),
     "quick": Profile(
-        purpose="half an hour on two cores; small networks, trained briefly",
+        purpose="a first look on two cores; small networks, trained briefly",
         parts={
             "shapes2d": Part(
-                dict(width=256, steps=1_200, learning_rate=1e-3, test_images=10_000),
+                dict(width=256, steps=1_000, learning_rate=1e-3, test_images=10_000),
                 betas=(16,), lambda_ods_i=(100,), lambda_ods_ii=(50,),
                 readings=(*((reading, *II_OFTEN) for reading in READINGS), ("running covariance", "dip-vae-i", 10)),
-                table_seeds=3, reading_seeds=2,
+                table_seeds=3,
             ),
             "celeba": Part(QUICK_CONV, betas=(2, 8)),
-            "chairs": Part(QUICK_CONV | dict(steps=600)),
+            "chairs": Part(QUICK_CONV | dict(steps=500)),
         },
     ),
     "paper": Profile(
@@ -261,7 +261,7 @@ PROFILES = {
                 table_seeds=10, curve_seeds=3, reading_seeds=3,
             ),
             "celeba": Part(
-                {}, betas=(2, 8, 16, 64), lambda_ods_i=(1, 5, 10, 20, 50), lambda_ods_ii=(5, 10, 20, 50), table_seeds=3,
+                {}, betas=(2, 8, 16, 64), lambda_ods_i=(1, 5, 10, 20, 50), lambda_ods_ii=(5, 10, 20, 50), table_seeds=3, curve_seeds=3,
             ),
             "chairs": Part({}),
         },
