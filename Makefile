@@ -99,7 +99,8 @@ test: env-test ## all tests, the notebooks included
 test-browser: env-test ## the report page in a real browser (needs Chromium and Playwright)
 	OMP_NUM_THREADS=1 $(PY) -m pytest tests/browser
 
-sweep: data ## hand a profile's runs on 2D Shapes to Ray (OUT=shared folder; ADDRESS=auto: a running cluster), see README
+sweep: env ## hand 2D Shapes runs to Ray, of the paper profile unless PROFILE= says (OUT=shared folder, ADDRESS=auto), see README
+	$(PY) -m data_prep.shapes2d --out data
 	$(PY) -m dipvae_src.sweep $(SETTINGS) $(call option,--out,$(OUT)) $(call option,--address,$(ADDRESS))
 
 bench: env ## measure rendering, training and scoring on this machine

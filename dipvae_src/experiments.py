@@ -203,15 +203,18 @@ class Profile:
     purpose: str
     parts: dict[str, Part]  # by data set
 
-    def left_out(self, data: str = "shapes2d") -> str:
-        """What separates this profile from the paper's setting on a data set, for titles; empty for the full one."""
+    def left_out(self, data: str = "shapes2d", images: int | None = None) -> str:
+        """What separates this profile from the paper's setting on a data set, for titles; empty for the full one.
+
+        `images`: how many were scored, where that is known; a stand-in may hold out fewer than were asked for.
+        """
         full = {field.name: field.default for field in dataclasses.fields(Settings)} | DATA_SETS[data].base
         words = {
             "width": "width {0} for {1}", "filters": "{0} filters for {1}", "steps": "{0:,} steps for {1:,}",
             "batch_size": "batch {0} for {1}", "learning_rate": "learning rate {0:g} for {1:g}", "latents": "{0} latents for {1}",
             "test_images": "{0:,} test images for {1:,}", "zdiff_train": "{0:,} Z-diff vectors for {1:,}",
         }  # fmt: skip
-        common = self.parts[data].common
+        common = self.parts[data].common | ({} if images is None else {"test_images": images})
         return ", ".join(words[k].format(v, full[k]) for k, v in common.items() if k in words and v != full[k])
 
 

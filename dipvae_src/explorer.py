@@ -23,7 +23,7 @@ from dipvae_src.models import SIDE
 
 SCRIPT = Path(__file__).with_suffix(".js")
 SHOWN = 4  # models side by side at first; explorer.js has as many places
-MEGABYTES = 85  # of weights in one explorer, at most: four decoders of width 1200, in a page that GitHub still takes
+MEGABYTES = 85  # of weights in one explorer (one a data set), at most: four decoders of width 1200
 SAME = 1.0  # of 255, mean over pixels: so near must kept weights come to the reconstructions on their model's sheet
 
 

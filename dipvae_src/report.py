@@ -53,7 +53,7 @@ OPEN = pd.DataFrame(
         ("covariance", "of the minibatch, divisor B; the sums run over ordered pairs"),
         ("length of training", "the profile's: the paper's number of steps is not known"),
         ("Z-diff", f"logistic regression on means of |mu(x1) - mu(x2)| over {z_diff_score.__kwdefaults__['pairs']} pairs"),
-        ("CelebA and 3D Chairs", "32 latents; crop box, and for chairs batch and weights, are our choice"),
+        ("CelebA and 3D Chairs", "32 latents in full; the crop box, the weights of Figure 2 beyond the table's, and for chairs batch and weights, are our choice"),
     ],
     columns=["open in the paper", "how it is read here"],
 )
@@ -171,17 +171,6 @@ def all_figures(parts: dict[str, summary.Shown], figures_dir: str | Path, top: s
     return "".join(drawn) or prose("The figures are made by the other notebooks (`make figures`); none are at hand.")
 
 
-def load(profile: str, results_dir: str, figures_dir: str, seeds: int) -> dict[str, summary.Shown]:
-    """The results of the profile by data set: 2D Shapes, and the others if they were run."""
-    parts = {"shapes2d": summary.load(profile, results_dir, figures_dir, seeds)}
-    for data in ("celeba", "chairs"):
-        try:
-            parts[data] = summary.load(profile, results_dir, figures_dir, seeds, data=data)
-        except FileNotFoundError:
-            continue
-    return parts
-
-
 def all_tables(parts: dict[str, summary.Shown]) -> str:
     """Table 1 on each data set that it has, and Table 2."""
     made = prose(TERMS)
@@ -196,7 +185,7 @@ def all_tables(parts: dict[str, summary.Shown]) -> str:
             made += compared(tables.table_1(shown), f"Table 1, {about['name']}", notes, about["source"] != "stand-in")
     if shown := parts.get("celeba"):
         link = page_of(shown.profile, "10_attributes", "the table")
-        notes = f"{shown.standing}.\n\nPercent of test images. [Notebook 10_attributes]({link})"
+        notes = f"{shown.standing}.\n\n{tables.table_2_notes(shown)}\n\nPercent of test images. [Notebook 10_attributes]({link})"
         made += table(tables.table_2(shown), f"Table 2, {shown.results[0]['data']['name']}", notes)
     return made
 
@@ -263,7 +252,7 @@ def build(profile: str, results_dir: str, figures_dir: str = "", seeds: int = 0)
 
     Raises what `summary.load` raises where results are missing or broken.
     """
-    parts = load(profile, results_dir, figures_dir, seeds)
+    parts = summary.load_all(profile, results_dir, figures_dir, seeds)
     shapes = parts["shapes2d"]
     verdicts = claims.verdicts(shapes, parts.get("celeba"))
     first = Path(figures_dir) / f"{TOP}.png"

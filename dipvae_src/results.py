@@ -5,12 +5,15 @@ different data are never mixed into one table.
 """
 
 import ast
+import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import io
 import json
 import os
 import tokenize
+from collections.abc import Iterator
 from pathlib import Path
 
 from dipvae_src.experiments import Settings, check, keeps_pictures
@@ -83,6 +86,18 @@ def write_whole(path: Path, content: bytes) -> None:
     except OSError as error:
         part.unlink(missing_ok=True)
         raise OSError(error.errno, f"could not write {path}: {error.strerror}; free some space or check its folder") from error
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a results folder, made if it is not there, to one command at a time; ValueError where another one is at work in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ValueError(f"another `make replicate`, visit or sweep is at work in {folder}; wait for it or stop it") from None
+        yield
 
 
 def path_of(folder: str | Path, settings: Settings, seed: int) -> Path:

@@ -136,7 +136,9 @@ class Stack:
             self.adam_step += 1
 
     def _attempt(self, work: Callable, *arguments):
-        """work(...); if it is the first step and compiling fails, which is before anything is computed, again without."""
+        """work(...); if it is the first step and compiling fails, again without. (No weight is changed by then; a running covariance
+        may have taken in the first batch twice.)
+        """
         try:
             return work(*arguments)
         except Exception as error:

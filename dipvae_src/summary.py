@@ -13,6 +13,7 @@ from dipvae_src import experiments, published, results
 
 SAP_SCALE = published.SAP_TIMES | {"chairs": 1}
 COLLAPSED_BELOW = 0.1  # nats of KL in all: such a model ignores its latents
+ACTIVE_ABOVE = 0.01  # variance of mu: as for SAP
 METRICS = {"zdiff": "Z-diff (%)", "sap": "SAP", "reconstruction_error": "rec. error"}  # error: per pixel
 
 
@@ -35,7 +36,7 @@ class Shown:
     @property
     def standing(self) -> str:
         """What a title must say: profile, what it leaves out, the data's source, code that differs."""
-        left_out = experiments.profile(self.profile).left_out(self.data)
+        left_out = experiments.profile(self.profile).left_out(self.data, self.results[0]["metrics"]["images"])
         first, every = self.results[0], self.results + self.readings
         full = experiments.plan("paper", data=self.data)
         for ours, of, what in (
@@ -72,6 +73,17 @@ def load(profile: str, results_dir: str, figures_dir: str = "", seeds: int = 0, 
     found = results.collect(results_dir, experiments.plan(profile, seeds or None, data))
     ours, readings = ([r for r in found if bool(r["settings"]["reading"]) == other] for other in (False, True))
     return Shown(profile, ours, figures_dir, data, readings)
+
+
+def load_all(profile: str, results_dir: str, figures_dir: str = "", seeds: int = 0) -> dict[str, Shown]:
+    """The results of 2D Shapes, and those of the other data sets that are there: by data set. What is not there is said."""
+    parts = {"shapes2d": load(profile, results_dir, figures_dir, seeds)}
+    for data in list(experiments.DATA_SETS)[1:]:
+        try:
+            parts[data] = load(profile, results_dir, figures_dir, seeds, data)
+        except FileNotFoundError:
+            print(f"{experiments.DATA_SETS[data].title}: not run in the {profile} profile yet, nor anything in its place")
+    return parts
 
 
 def interval(values: list[float]) -> tuple[float, float]:
@@ -115,6 +127,7 @@ def per_run(shown: Shown, readings: bool = False) -> pd.DataFrame:
                 "zdiff": metrics["zdiff"]["accuracy"] if metrics["zdiff"] else math.nan,
                 "sap": scale * metrics["sap"]["score"] if metrics["sap"] else math.nan,
                 "reconstruction_error": metrics["reconstruction_error"], "off_diagonal": off_diagonal(result), "kl": metrics["kl"],
+                "active": int((np.diag(metrics["covariance_of_means"]) > ACTIVE_ABOVE).sum()),
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
@@ -132,7 +145,7 @@ def per_setting(shown: Shown, metrics: tuple[str, ...] = tuple(METRICS)) -> pd.D
 
 
 def number(value: float, metric: str, scale: int = 1) -> str:
-    digits = {"zdiff": 1, "sap": 2 if scale == 100 else 3}.get(metric, 4)
+    digits = {"zdiff": 1, "sap": 2 if scale == 100 else 3, "active": 1}.get(metric, 4)
     return f"{value:.{digits}f}"
 
 

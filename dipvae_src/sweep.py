@@ -261,12 +261,7 @@ def sweep(args) -> int:
     sha256 = {name: packed.load(name, data_dir).sha256 for name in {settings.data for settings, _ in runs}}
     folders = (out, (Path("results") / args.profile).resolve())
     units(runs, args.stack)  # refuses what cannot be trained so, before any work
-    out.mkdir(parents=True, exist_ok=True)
-    with open(out / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ValueError(f"another sweep, visit or `make replicate` is at work in {out}; wait for it or stop it") from None
+    with results.locked(out):
         for book in (out / "logs").glob("stack-*.log"):
             with open(book) as at_work:
                 fcntl.flock(at_work, fcntl.LOCK_SH)  # the workers of a sweep that was killed outlive it by some seconds

@@ -38,17 +38,30 @@ def table_1(shown: Shown) -> pd.DataFrame:
 
 def table_1_notes(shown: Shown) -> str:
     """What a reader of Table 1 must know: stand-ins, the standing of published values, rows whose models learnt nothing."""
-    notes = []
+    verified = all(row["verified"] for row in published.table_1(shown.data).values())
+    return notes(shown, verified, [settings.label for settings in experiments.table_1(shown.data)])
+
+
+def table_2_notes(shown: Shown) -> str:
+    """The same of Table 2."""
+    verified = all(row["verified"] for row in published.table_2()["rows"].values())
+    return notes(shown, verified, [settings.label for settings in table_2_models(shown)])
+
+
+def notes(shown: Shown, verified: bool, labels: list[str]) -> str:
+    """The notes below a table that has published values and these models."""
+    said = []
     if shown.results[0]["data"]["source"] == "stand-in":
         title = experiments.DATA_SETS[shown.data].title
-        notes.append(f"**Ours are of {shown.data_name}, not of {title}: the two columns are not comparable.**")
-    if not all(row["verified"] for row in published.table_1(shown.data).values()):
-        notes.append(published.STANDING + ".")
+        said.append(f"**Ours are of {shown.data_name}, not of {title}: they cannot be compared with the published values.**")
+    if not verified:
+        said.append(published.STANDING + ".")
     runs = per_run(shown)
-    for label, group in runs[runs["kl"] < COLLAPSED_BELOW].groupby("label", sort=False):
-        of = (runs["label"] == label).sum()
-        notes.append(f"{label}: {len(group)} of {of} runs ignore their latents (KL below {COLLAPSED_BELOW} nats).")
-    return " ".join(notes)
+    for label in labels:
+        kl = runs[runs["label"] == label]["kl"]
+        if few := int((kl < COLLAPSED_BELOW).sum()):
+            said.append(f"{label}: {few} of {len(kl)} runs ignore their latents (KL below {COLLAPSED_BELOW} nats).")
+    return " ".join(said)
 
 
 def table_2(shown: Shown) -> pd.DataFrame:
@@ -119,19 +132,22 @@ def other_scores(shown: Shown) -> pd.DataFrame:
 
 
 def spread(shown: Shown) -> pd.DataFrame:
-    """Standard deviation of a score over seeds (pooled over settings), and of the score itself on one model.
+    """Standard deviation of a score over seeds (pooled over settings), and of the score itself on one model; models that ignore
+    their latents, whose SAP is 0 whatever the seed, are left out.
 
     SAP's own: from its two halves of the test images (half their difference is the deviation of the whole); Z-diff's: from two
     draws of its pairs.
     """
     runs, rows = per_run(shown), []
+    used = [r for r in shown.results if r["metrics"]["kl"] >= COLLAPSED_BELOW] or shown.results
     for metric, name in (("sap", METRICS["sap"]), ("zdiff", METRICS["zdiff"])):
-        groups = [g[metric].to_numpy() for _, g in runs.groupby("label") if len(g) > 1]
-        over_seeds = math.sqrt(np.mean([g.var(ddof=1) for g in groups])) if groups else math.nan
+        groups = [g[metric].to_numpy() for _, g in runs[runs["kl"] >= COLLAPSED_BELOW].groupby("label") if len(g) > 1]
+        freedom = sum(len(g) - 1 for g in groups)
+        over_seeds = math.sqrt(sum((len(g) - 1) * g.var(ddof=1) for g in groups) / freedom) if groups else math.nan
         if metric == "sap":
-            own = [SAP_SCALE[shown.data] * np.ptp(r["metrics"]["sap"]["score_of_halves"]) / 2 for r in shown.results]
+            own = [SAP_SCALE[shown.data] * np.ptp(r["metrics"]["sap"]["score_of_halves"]) / 2 for r in used]
         else:
-            own = [(r["metrics"]["zdiff"]["accuracy"] - r["metrics"]["zdiff"]["accuracy_again"]) / math.sqrt(2) for r in shown.results]
+            own = [(r["metrics"]["zdiff"]["accuracy"] - r["metrics"]["zdiff"]["accuracy_again"]) / math.sqrt(2) for r in used]
         rows.append({"score": name, "over seeds": over_seeds, "of the score itself": math.sqrt(np.mean(np.square(own)))})
     return pd.DataFrame(rows)
 

@@ -9,7 +9,6 @@ stack waits in OUT/checkpoints. SIGTERM and Ctrl-C end a visit as its budget wou
 """
 
 import argparse
-import fcntl
 import functools
 import gc
 import hashlib
@@ -238,12 +237,7 @@ def visit(args, profile: str, out: Path, minutes: float, stop_at: int | None = N
     if not cuda:
         torch.set_num_threads(1)  # as run.py has it, so that results do not depend on the number of cores
     data = packed.load("shapes2d", args.data, device)
-    out.mkdir(parents=True, exist_ok=True)
-    with open(out / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ValueError(f"another visit or `make replicate` is at work in {out}; wait for it or stop it") from None
+    with results.locked(out):
         have = (Path("results") / profile if args.have is None else Path(args.have),)
         log = functools.partial(print, flush=True)
         guess = args.pace / 1e3 if args.pace else None

@@ -1,6 +1,6 @@
 """Do as a new user would: clone the last commit into an empty folder and run README's two commands, with a clock.
 
-    .venv/bin/python scripts/fresh_clone.py       # about 25 minutes on two cores; writes results/minutes.json
+    .venv/bin/python scripts/fresh_clone.py       # about 40 minutes on two cores; writes results/minutes.json
 """
 
 import json

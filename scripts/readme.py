@@ -19,18 +19,18 @@ README = ROOT / "README.md"
 BLOCK = re.compile(r"(<!-- begin (\w+): [^>]*-->\n).*?(<!-- end \2 -->)", re.DOTALL)
 
 
-def headline() -> str:
-    """The largest profile all of whose results are committed."""
+def headline(data: str = "shapes2d") -> str:
+    """The largest profile all of whose results on a data set are committed."""
     for profile in ("paper", "quick"):
-        paths = [results.path_of(ROOT / "results" / profile, s, seed) for s, seeds in experiments.plan(profile) for seed in seeds]
-        if all(path.exists() for path in paths):
+        plan = experiments.plan(profile, data=data)
+        if all(results.path_of(ROOT / "results" / profile, s, seed).exists() for s, seeds in plan for seed in seeds):
             return profile
-    raise FileNotFoundError("no profile's results are complete in results/; run `make replicate publish`")
+    raise FileNotFoundError(f"no profile's results on {data} are complete in results/; run `make replicate publish`")
 
 
 @functools.cache
 def shown(data: str = "shapes2d") -> summary.Shown:
-    return summary.load(headline(), str(ROOT / "results" / headline()), data=data)
+    return summary.load(headline(data), str(ROOT / "results" / headline(data)), data=data)
 
 
 def table_1() -> str:

@@ -12,9 +12,8 @@ all cores (`make bench`). A killed run is made again; a complete one is not.
 import argparse
 import contextlib
 import dataclasses
-import fcntl
 import functools
-import json
+import hashlib
 import math
 import os
 import shutil
@@ -27,7 +26,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # where the project is not installed
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts: repeatable products
 
+import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from PIL import Image  # noqa: E402
 from show import (  # noqa: E402
     Pool,
     Stop,
@@ -44,6 +45,8 @@ from show import (  # noqa: E402
 
 from dipvae_src import data as packed  # noqa: E402
 from dipvae_src import experiments, results, visit  # noqa: E402
+from dipvae_src.models import SIDE  # noqa: E402
+from dipvae_src.run import png  # noqa: E402
 from dipvae_src.train import device_of, train  # noqa: E402
 
 NOTEBOOK_SECONDS = 12  # one of the notebooks above, on one core
@@ -65,8 +68,9 @@ def choose_profile(name: str | None, device: torch.device, device_asked: str | N
     return "quick", "the device asked for is the CPU" if device_asked else "no CUDA device is here"
 
 
-def pending_runs(plan, folder: Path, sha256: dict[str, str]) -> list[tuple[experiments.Settings, int, str]]:
-    """The runs whose results do not count yet, and why; `sha256` of each data set."""
+def pending_runs(plan, folder: Path, sources: dict[str, packed.Packed]) -> list[tuple[experiments.Settings, int, str]]:
+    """The runs whose results do not count yet, and why; `sources`: the data sets that are there."""
+    sha256 = {name: sources[name].sha256 if name in sources else "" for name in experiments.DATA_SETS}
     runs = ((settings, seed) for settings, seeds in plan for seed in seeds)
     reasons = ((s, seed, results.why_not(results.path_of(folder, s, seed), s, seed, sha256[s.data])) for s, seed in runs)
     return [(settings, seed, reason) for settings, seed, reason in reasons if reason]
@@ -85,9 +89,16 @@ def seconds_per_step(settings: experiments.Settings, device: torch.device) -> fl
     return (marks[-1] - marks[3]) / (len(marks) - 4)
 
 
-def shape_of(settings: experiments.Settings, batch_size: int) -> experiments.Settings:
-    """A VAE that costs about as much a step: what runs of one data set and batch have in common."""
-    return experiments.beta_vae(1, settings.data, width=settings.width, filters=settings.filters, batch_size=batch_size)
+def run_seconds(settings: experiments.Settings, device: torch.device) -> float:
+    """Of a run's training steps, timed once on a VAE for each data set, network and batch: the objective costs next to nothing."""
+    size = dict(width=settings.width, filters=settings.filters, latents=settings.latents, batch_size=settings.batch_size)
+    return settings.steps * seconds_per_step(experiments.beta_vae(1, settings.data, **size), device)
+
+
+def titled(settings: experiments.Settings, sources: dict[str, packed.Packed]) -> str:
+    """A setting as log lines name it: a stand-in by its own name."""
+    data, title = sources.get(settings.data), experiments.DATA_SETS[settings.data].title
+    return f"{data.name if data and data.source == 'stand-in' else title}, {settings.label}"
 
 
 def workers_of(device: torch.device) -> int:
@@ -100,8 +111,8 @@ def workers_of(device: torch.device) -> int:
 def estimate_seconds(pending, device: torch.device, notebooks: int) -> float:
     """Of the runs and notebooks that are left, on this machine."""
     seconds = notebooks * NOTEBOOK_SECONDS
-    for settings, _, _ in pending:  # timed once for each shape of network and batch
-        seconds += settings.steps * seconds_per_step(shape_of(settings, settings.batch_size), device) + RUN_SECONDS
+    for settings, _, _ in pending:
+        seconds += run_seconds(settings, device) + RUN_SECONDS
     return seconds / workers_of(device)
 
 
@@ -132,19 +143,19 @@ def page_of(pages: Path, settings: experiments.Settings) -> Path:
     return pages / f"03_train_{settings.name}.ipynb"
 
 
-def steps_done(paths: dict[Path, int]) -> int:
-    """Training steps finished of runs that were pending (result path: steps), those under way included."""
-    done = 0
-    for path, steps in paths.items():
+def share_done(paths: dict[Path, tuple[int, float]]) -> float:
+    """Of the training of runs that were pending (result path: steps, seconds), those under way included: 0 to 1."""
+    done = 0.0
+    for path, (steps, seconds) in paths.items():
         if path.exists():
-            done += steps
+            done += seconds
         else:
             with contextlib.suppress(OSError, ValueError):
-                done += int(path.with_suffix(".progress").read_text())
-    return done
+                done += seconds * int(path.with_suffix(".progress").read_text()) / steps
+    return done / max(sum(seconds for _, seconds in paths.values()), 1e-9)
 
 
-def train_all(args, profile: str, todo, pending, folder: Path, pages: Path, device: torch.device, began: float) -> None:
+def train_all(args, profile: str, todo, pending, folder: Path, pages: Path, device: torch.device, sources, began: float) -> None:
     """Run the experiments of `todo`, as many at a time as there are cores; Stop naming the ones that failed."""
     paths = {}
     for settings, seed, reason in pending:
@@ -152,8 +163,8 @@ def train_all(args, profile: str, todo, pending, folder: Path, pages: Path, devi
         path.with_suffix(".progress").unlink(missing_ok=True)  # of a run that was killed
         if path.exists():
             print(f"{path.name}: {reason}; kept as {short(results.set_aside(path))} and run again")
-        paths[path] = settings.steps
-    total, start, said, failures = sum(paths.values()), time.perf_counter(), 0.0, []
+        paths[path] = (settings.steps, run_seconds(settings, device))
+    start, said, failures = time.perf_counter(), 0.0, []
     every = 10 if sys.stdout.isatty() else 30
     with Pool(workers_of(device)) as pool:
         futures = {
@@ -165,15 +176,15 @@ def train_all(args, profile: str, todo, pending, folder: Path, pages: Path, devi
                 waiting.remove(future)
                 settings, seeds = futures[future]
                 if future.exception():
-                    failures.append(f"{settings.label}: {future.exception()}")
+                    failures.append(f"{titled(settings, sources)}: {future.exception()}")
                     print(f"{clock(began)} FAILED {failures[-1]}", flush=True)
                 else:
-                    print(f"{clock(began)} {settings.label}: {len(seeds)} seed{'s' * (len(seeds) > 1)} done", flush=True)
+                    print(f"{clock(began)} {titled(settings, sources)}: {len(seeds)} seed{'s' * (len(seeds) > 1)} done", flush=True)
             if time.perf_counter() - said > every and waiting:
-                said, done = time.perf_counter(), steps_done(paths)
-                left = f", about {minutes((said - start) / done * (total - done))} left" if done > 0.02 * total else ""
-                complete, share = sum(path.exists() for path in paths), f"{100 * done / max(total, 1):.0f} % of all steps"
-                print(f"{clock(began)} {complete} of {len(paths)} runs complete, {share}{left}", flush=True)
+                said, done = time.perf_counter(), share_done(paths)
+                left = f", about {minutes((said - start) * (1 / done - 1))} left" if done > 0.02 else ""
+                complete = sum(path.exists() for path in paths)
+                print(f"{clock(began)} {complete} of {len(paths)} runs complete, {100 * done:.0f} % of the training{left}", flush=True)
             time.sleep(0.2)
     if failures:
         raise Stop(f"{len(failures)} of {len(todo)} experiments failed; the first: {failures[0]}. The complete runs are kept.")
@@ -182,12 +193,15 @@ def train_all(args, profile: str, todo, pending, folder: Path, pages: Path, devi
 # --- commands ---
 
 
-def check_data(args) -> dict[str, str]:
-    """The checksum of each packed data set; what is not there is drawn first."""
+def check_data(args, draw: bool) -> dict[str, packed.Packed]:
+    """The packed data sets, checked; what is not there is drawn first, or with `draw` False left out."""
+    # An altered file is refused before anything is drawn.
+    found = {name: packed.load(name, args.data) for name in experiments.DATA_SETS if packed.described(args.data, name)}
     for name, module in (("shapes2d", "shapes2d"), ("celeba", "standin_faces"), ("chairs", "standin_chairs")):
-        if not packed.described(args.data, name):
+        if draw and name not in found:
             subprocess.run([sys.executable, "-m", f"data_prep.{module}", "--out", args.data], cwd=ROOT, check=True)
-    return {name: packed.load(name, args.data).sha256 for name in experiments.DATA_SETS}
+            found[name] = packed.load(name, args.data)
+    return found
 
 
 def train_stacked(args, profile: str, seeds: int | None, folder: Path, device: torch.device) -> None:
@@ -211,34 +225,28 @@ def replicate(args) -> None:
     for name, facts in experiments.DATA_SETS.items():
         its = experiments.plan(profile, seeds, name)
         left_out = experiments.profile(profile).left_out(name)
-        print(f"  {facts.title}: {len(its)} settings, {sum(len(s) for _, s in its)} runs of {its[0][0].steps:,} steps" + (f"; against the paper's setting: {left_out}" if left_out else ""))
+        left_out = f"; against the paper's setting: {left_out}" if left_out else ""
+        print(f"  {facts.title}: {len(its)} settings, {sum(len(s) for _, s in its)} runs of {its[0][0].steps:,} steps{left_out}")
 
+    if not args.plan and shutil.disk_usage(ROOT).free < NEEDS_DISK:
+        raise Stop(f"less than {NEEDS_DISK >> 30} GB of disk is free here; free some and try again")
+    sources = check_data(args, draw=not args.plan)
     for name in ("celeba", "chairs"):
-        if (sidecar := packed.described(args.data, name)) is None or json.loads(sidecar.read_text())["source"] == "stand-in":
+        if name not in sources or sources[name].source == "stand-in":
             print(f"STAND-IN: {experiments.DATA_SETS[name].title} is not at hand; drawn images take its place (README, Data).")
-    if args.plan and not all(packed.described(args.data, name) for name in experiments.DATA_SETS):
-        print("Data: not there yet; `make replicate` draws it first, in a minute or two.")
-        sha256 = dict.fromkeys(experiments.DATA_SETS, "")
-    else:
-        if shutil.disk_usage(ROOT).free < NEEDS_DISK:
-            raise Stop(f"less than {NEEDS_DISK >> 30} GB of disk is free here; free some and try again")
-        sha256 = check_data(args)
+    if len(sources) < len(experiments.DATA_SETS):
+        print("Data: not all there yet; `make replicate` draws what is missing first, in a minute or two.")
     if args.plan:
-        describe(args, plan, folder, figures, sha256, device, seeds)
+        describe(args, plan, folder, figures, sources, device, seeds)
         return
 
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise Stop(f"another `make replicate` is at work in {short(folder)}; wait for it or stop it") from None
-        todo, pending, stale = describe(args, plan, folder, figures, sha256, device, seeds)
+    with results.locked(folder):
+        todo, pending, stale = describe(args, plan, folder, figures, sources, device, seeds)
         if pending and (args.engine or ("stacked" if device.type == "cuda" else "plain")) == "stacked":
             train_stacked(args, profile, seeds, folder, device)
-            pending = pending_runs(plan, folder, sha256)
+            pending = pending_runs(plan, folder, sources)
         if todo:
-            train_all(args, profile, todo, pending, folder, pages, device, began)
+            train_all(args, profile, todo, pending, folder, pages, device, sources, began)
         if not args.plain:
             jobs = jobs_for(args, profile, plan, folder, figures, seeds)
             show_all(stale_notebooks(jobs, figures, stamps), figures, stamps, began)
@@ -250,10 +258,10 @@ def replicate(args) -> None:
         print(f"All of it on one page: open {short(figures.parent / 'report.html')} in a browser.")
 
 
-def describe(args, plan, folder: Path, figures: Path, sha256: dict[str, str], device: torch.device, seeds: int | None):
+def describe(args, plan, folder: Path, figures: Path, sources: dict[str, packed.Packed], device: torch.device, seeds: int | None):
     """Say what is to be done and for how long; the experiments to run, the runs that are pending, the notebooks that are stale."""
     profile, count = folder.name, sum(len(s) for _, s in plan)
-    pending = pending_runs(plan, folder, sha256)
+    pending = pending_runs(plan, folder, sources)
     unfinished = {settings for settings, _, _ in pending}
     if not args.plain:
         unfinished |= {s for s, _ in plan if not page_of(figures / "notebooks", s).with_suffix(".html").exists()}
@@ -270,10 +278,20 @@ def describe(args, plan, folder: Path, figures: Path, sha256: dict[str, str], de
         print(f"To do: {len(pending)} of {count} runs, {len(stale)} notebooks; about {minutes(seconds)} here.", flush=True)
     if args.plan:
         for settings, seed, reason in pending:
-            print(f"  {settings.label}, seed {seed}: {reason}")
+            print(f"  {titled(settings, sources)}, seed {seed}: {reason}")
         for job in stale:
             print(f"  notebook {job[0]}")
     return todo, pending, stale
+
+
+def there(profile: str, folder: Path) -> list:
+    """The plan of a profile on 2D Shapes, and on those other data sets of which `folder` holds every result."""
+    plan = experiments.plan(profile, data="shapes2d")
+    for data in list(experiments.DATA_SETS)[1:]:
+        its = experiments.plan(profile, data=data)
+        if all(results.path_of(folder, settings, seed).exists() for settings, seeds in its for seed in seeds):
+            plan += its
+    return plan
 
 
 def figures_only(args) -> None:
@@ -286,18 +304,25 @@ def figures_only(args) -> None:
         raise Stop("no results are committed yet; run `make replicate`")
     for profile in profiles:
         folder, figures = ROOT / "results" / profile, Path(args.figures_dir) / profile
-        plan = experiments.plan(profile)
-        collected = results.collect(folder, plan)
-        print(f"Profile {profile}: {len(collected)} committed results.")
+        plan = there(profile, folder)
+        print(f"Profile {profile}: {len(results.collect(folder, plan))} committed results.")
         jobs = jobs_for(args, profile, plan, folder, figures, None)
         show_all([(n, p, stamp_of(n, p, sources)) for n, p, sources in jobs], figures, Path(args.runs) / profile / "stamps", began)
     print(f"Done in {minutes(time.perf_counter() - began)}.")
 
 
+def without_photographs(picture: Path) -> bytes:
+    """A traversal sheet with its first row, the test images, left white: CelebA's images may not be passed on."""
+    pixels = np.array(Image.open(picture))
+    pixels[:SIDE] = 255
+    return png(pixels)
+
+
 def publish(args) -> None:
     """Copy exactly the runs of a profile, all complete and of this code, from runs/ to results/, to be committed."""
     profile = args.profile or "quick"
-    plan, source, target = experiments.plan(profile), Path(args.runs) / profile, ROOT / "results" / profile
+    source, target = Path(args.runs) / profile, ROOT / "results" / profile
+    plan = there(profile, source)
     if any(r["code"] not in (results.LOADED, results.STACKED) for r in results.collect(source, plan)):
         raise Stop(f"the results in {source} were made by other code; run `make replicate` first")
     for old in [*target.glob("*.json"), *target.glob("*.png")]:
@@ -305,9 +330,12 @@ def publish(args) -> None:
     for settings, seeds in plan:
         for seed in seeds:
             path = results.path_of(source, settings, seed)
-            for file in (path, path.with_suffix(".png")):
-                if file.exists():
-                    results.write_whole(target / file.name, file.read_bytes())
+            result, picture = results.read(path), path.with_suffix(".png")
+            if result["picture"]:
+                content = without_photographs(picture) if result["data"]["name"] == "CelebA" else picture.read_bytes()
+                results.write_whole(target / picture.name, content)
+                result["picture"]["sha256"] = hashlib.sha256(content).hexdigest()
+            results.write(target / path.name, result)
     print(f"{len(list(target.glob('*.json')))} results copied to {short(target)}; commit them, then run `make figures readme`")
 
 

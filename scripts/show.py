@@ -107,6 +107,11 @@ def stamp_of(name: str, parameters: dict, sources: list[Path]) -> str:
     return digest.hexdigest()
 
 
+def stamp_file(stamps: Path, name: str) -> Path:
+    """Where a notebook's stamp lies; the report's in one place for all profiles, since they write the same page."""
+    return stamps.parent.parent / f"{name}.stamp" if name == REPORT else stamps / name
+
+
 def stale_notebooks(jobs: list[tuple[str, dict, list[Path]]], figures: Path, stamps: Path) -> list[tuple[str, dict, str]]:
     """The notebooks to execute, with their stamps: those whose inputs changed or whose outputs are gone."""
     stale = []
@@ -114,7 +119,7 @@ def stale_notebooks(jobs: list[tuple[str, dict, list[Path]]], figures: Path, sta
         stamp = stamp_of(name, parameters, sources)
         pages = (".html",) if name in LESSONS else (".ipynb", ".html")
         outputs = [figures / o for o in OUTPUTS.get(name, ())] + [figures / "notebooks" / f"{name}{end}" for end in pages]
-        kept = stamps / name
+        kept = stamp_file(stamps, name)
         if not (all(o.exists() for o in outputs) and kept.exists() and kept.read_text() == stamp):
             stale.append((name, parameters, stamp))
     report = next((job for job in jobs if job[0] == REPORT), None)
@@ -161,5 +166,5 @@ def show_all(jobs, figures: Path, stamps: Path, began: float) -> None:
             for future in as_completed(futures):
                 name, stamp = futures[future]
                 future.result()
-                results.write_whole(stamps / name, stamp.encode())
+                results.write_whole(stamp_file(stamps, name), stamp.encode())
                 print(f"{clock(began)} {name}: {', '.join(OUTPUTS.get(name, ())) or 'page'} done", flush=True)

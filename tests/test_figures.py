@@ -97,6 +97,45 @@ def shown(tmp_path) -> summary.Shown:
     return summary.load("smoke", str(tmp_path / "results"), str(tmp_path / "figures"), SEEDS)
 
 
+def test_load_all_leaves_out_what_was_not_run_and_says_so(shown, tmp_path, capsys):
+    folder = tmp_path / "results"
+    assert list(summary.load_all("smoke", str(folder), "", SEEDS)) == ["shapes2d", "celeba", "chairs"]
+    next(folder.glob("celeba_beta-vae_4*")).unlink()
+    assert list(summary.load_all("smoke", str(folder), "", SEEDS)) == ["shapes2d", "chairs"]
+    assert capsys.readouterr().out == "CelebA: not run in the smoke profile yet, nor anything in its place\n"
+    next(folder.glob("beta-vae_4*")).unlink()
+    with pytest.raises(FileNotFoundError, match="beta-vae_4"):
+        summary.load_all("smoke", str(folder), "", SEEDS)
+
+
+def test_the_standing_counts_the_images_that_were_scored():
+    assert "9 test images for 8,618" in fake_shown("quick", "chairs").standing  # fake_result's 9, not the 2,000 asked for
+
+
+def test_decorrelated_takes_two_latents_in_use():
+    shown = fake_shown("quick", values={SHAPE_NAMES[k]: v for k, v in RIGHT.items()})
+    assert claims.verdicts(shown)["verdict"].iloc[-1] == "reproduced"
+    for result in shown.results:
+        if result["settings"]["objective"] == "dip-vae-i":
+            result["metrics"]["covariance_of_means"][1][1] = 0.001
+    last = claims.verdicts(shown).iloc[-1]
+    assert last["verdict"] == IGNORES and "latents in use 1.0 against 2.0" in last.iloc[2]
+
+
+def test_a_collapsed_point_of_a_curve_leaves_the_trade_off_decided():
+    assert verdicts(**RIGHT, b16=(20, 0.0, 0.03, 0.1, 0.05))["trade-off"] == "reproduced"
+
+
+def test_the_spread_leaves_out_models_that_ignore_their_latents():
+    calm, loud = (fake_shown("smoke", values={"beta-vae_60": (50, 0.0, 0.01, 0.1, kl)}) for kl in (0.05, 5.0))
+    for shown in (calm, loud):
+        for result in shown.results:
+            if result["settings"]["beta"] == 60:
+                result["metrics"]["sap"]["score"] = 0.0
+    assert tables.spread(calm)["over seeds"].iloc[0] == pytest.approx(0.01)  # seeds lie 0.01 apart
+    assert tables.spread(loud)["over seeds"].iloc[0] == pytest.approx(0.01 * (5 / 6) ** 0.5)
+
+
 def test_load_takes_a_data_set_and_keeps_other_readings_apart(shown, tmp_path):
     assert [r["settings"]["reading"] for r in shown.results] == [""] * SEEDS * len(experiments.table_1())
     assert {r["settings"]["reading"] for r in shown.readings} == {s.reading for s, _ in SHAPES if s.reading}
@@ -137,7 +176,7 @@ def test_table_1_of_faces_has_sap_times_a_hundred_and_the_papers_numbers_for_cel
     assert table["SAP x 100, paper"].tolist() == ["0.35†", "0.48†", "3.72†", "3.69†", "2.94†", "3.93†"]
     assert table.loc[5, "Z-diff (%)"] == "12.3 ± 0.0" and table.loc[5, "rec. error"] == "0.1500 ± 0.0000"
     notes = tables.table_1_notes(faces)
-    assert notes.startswith("**Ours are of small faces, not of CelebA: the two columns are not comparable.**")
+    assert notes.startswith("**Ours are of small faces, not of CelebA: they cannot be compared with the published values.**")
     official = fake_shown("smoke", "celeba", source="official")
     assert "not comparable" not in tables.table_1_notes(official) and "official CelebA" in official.standing
     assert "small faces" in faces.standing and "CelebA" not in faces.standing
@@ -337,7 +376,7 @@ def test_attribute_bars_are_as_high_as_the_balanced_accuracies():
 
 
 RUNNING = {"i10_running": "dip-vae-i_10_running-covariance", "ii5_running": "dip-vae-ii_5_m3-200_running-covariance"}
-SHAPE_NAMES = dict(zip(("vae", "b4", "b60", "i10", "ii5", "ii500"), (s.name for s in experiments.table_1()))) | RUNNING
+SHAPE_NAMES = dict(zip(("vae", "b4", "b60", "i10", "ii5", "ii500"), (s.name for s in experiments.table_1()))) | RUNNING | {"b16": "beta-vae_16"}
 CLAIMS = ("higher Z-diff", "SAP rises", "about the SAP", "differently", "trade-off", "minibatch", "decorrelates")
 IGNORES = "undecided (a model ignores its latents)"
 RIGHT = dict(

@@ -1,5 +1,6 @@
 """The whole replication in small: it survives a kill, does nothing twice, and refuses what it cannot do."""
 
+import io
 import json
 import os
 import shutil
@@ -10,9 +11,11 @@ import time
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 import replicate
 import show
+from PIL import Image
 from threadpoolctl import threadpool_limits
 
 import notebooks
@@ -21,6 +24,7 @@ from dipvae_src import experiments, results, run, summary, tables
 ROOT = Path(__file__).resolve().parents[1]
 PLAN = experiments.plan("smoke")  # each with one seed
 COUNT = len(PLAN)
+SHAPES = experiments.plan("smoke", data="shapes2d")
 
 
 def start(data_dir, runs, *words) -> subprocess.Popen:
@@ -151,7 +155,7 @@ def test_more_seeds_run_only_what_is_new(undisturbed, data_dir, capsys):
         (("--seeds", "three"), "SEEDS must be a whole number (how many seeds a setting), not 'three'"),
         (("--seeds", "1.5"), "SEEDS must be a whole number (how many seeds a setting), not '1.5'"),
         (("--device", "tpu"), "unknown device 'tpu'; use cpu or cuda"),
-        (("--figures", "--profile", "smoke"), f"{COUNT} of {COUNT} results are not in"),
+        (("--figures", "--profile", "smoke"), f"{len(SHAPES)} of {len(SHAPES)} results are not in"),
     ],
 )
 def test_bad_input_is_one_line_before_any_work(data_dir, tmp_path, capsys, words, message):
@@ -170,7 +174,7 @@ def test_an_altered_data_file_stops_it(data_dir, tmp_path, capsys, name):
 
 def test_a_plan_without_data_says_so_and_draws_nothing(tmp_path, capsys):
     status, out, err = call(capsys, tmp_path, tmp_path / "runs", *PLAIN, "--plan")
-    assert (status, err) == (0, "") and "Data: not there yet" in out and f"To do: {COUNT} of {COUNT} runs" in out
+    assert (status, err) == (0, "") and "Data: not all there yet" in out and f"To do: {COUNT} of {COUNT} runs" in out
     assert list(tmp_path.iterdir()) == []
 
 
@@ -233,6 +237,27 @@ def test_notebooks_and_all(undisturbed, data_dir, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"} == kept
 
 
+def test_a_published_sheet_of_celeba_holds_no_photograph(tmp_path):
+    pixels = np.arange(3 * 64 * 128 * 3, dtype=np.uint8).reshape(192, 128, 3)
+    Image.fromarray(pixels).save(tmp_path / "sheet.png")
+    made = np.asarray(Image.open(io.BytesIO(replicate.without_photographs(tmp_path / "sheet.png"))))
+    assert (made[:64] == 255).all() and (made[64:] == pixels[64:]).all()
+
+
+def test_the_seconds_of_runs_make_their_share(tmp_path):
+    done, half, none = (tmp_path / f"{name}.json" for name in ("done", "half", "none"))
+    done.touch()
+    half.with_suffix(".progress").write_text("50")
+    assert replicate.share_done({done: (10, 30.0), half: (100, 20.0), none: (10, 50.0)}) == 0.4
+
+
+def test_figures_ask_only_for_data_sets_that_were_run(tmp_path):
+    for settings, seeds in experiments.plan("smoke", data="shapes2d") + experiments.plan("smoke", data="chairs"):
+        for seed in seeds:
+            results.path_of(tmp_path, settings, seed).touch()
+    assert {settings.data for settings, _ in replicate.there("smoke", tmp_path)} == {"shapes2d", "chairs"}
+
+
 def test_only_one_at_a_time(undisturbed, data_dir, capsys, monkeypatch):
     import fcntl
 
@@ -240,7 +265,7 @@ def test_only_one_at_a_time(undisturbed, data_dir, capsys, monkeypatch):
     with open(undisturbed / "smoke" / ".lock", "w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         status, _, err = call(capsys, data_dir, undisturbed, *PLAIN)
-    assert status == 1 and "another `make replicate` is at work" in err
+    assert status == 1 and "another `make replicate`, visit or sweep is at work in" in err
 
 
 def test_a_failed_experiment_is_named_and_the_others_are_kept(data_dir, tmp_path, capsys, monkeypatch):
@@ -357,5 +382,5 @@ def test_the_report_runs_again_and_last_whenever_a_notebook_before_it_does(tmp_p
     assert go() == []
     (figures_dir / "notebooks" / "06_trade_off.html").unlink()
     assert go() == ["06_trade_off", show.REPORT]
-    (stamps / show.REPORT).write_text("of something else")
+    show.stamp_file(stamps, show.REPORT).write_text("of something else, or of another profile")
     assert go() == [show.REPORT]

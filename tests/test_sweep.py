@@ -265,7 +265,7 @@ def test_two_sweeps_do_not_share_a_folder(command, tmp_path):
     with open(tmp_path / ".lock", "w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         status, _, err = command()
-    assert status == 1 and err.startswith("error: another sweep, visit or `make replicate` is at work in")
+    assert status == 1 and err.startswith("error: another `make replicate`, visit or sweep is at work in")
 
 
 def test_where_nothing_is_left_no_ray_is_needed(command, undisturbed, small_plan):

@@ -292,4 +292,4 @@ def test_two_visits_do_not_share_a_folder(command, tmp_path):
     with open(tmp_path / ".lock", "w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         status, _, err = command("--profile", "smoke")
-    assert status == 1 and "another visit or `make replicate` is at work" in err
+    assert status == 1 and "another `make replicate`, visit or sweep is at work in" in err
