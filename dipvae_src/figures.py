@@ -8,7 +8,8 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
-from IPython.display import Image, display
+from IPython import display
+from PIL import Image, PngImagePlugin
 
 from dipvae_src import experiments, results
 from dipvae_src.summary import METRICS, SAP_SCALE, Shown, per_run, per_setting
@@ -79,20 +80,29 @@ def attribute_bars(shown: Shown, settings: experiments.Settings) -> plt.Figure:
     return figure
 
 
+def small_png(figure: plt.Figure, dpi: float, texts: dict[str, str], colours: int = 256) -> bytes:
+    """A figure as a PNG of so many colours, at 256 a third of the size where it holds photographs, with these texts in it."""
+    buffer, info = io.BytesIO(), PngImagePlugin.PngInfo()
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    for name, text in texts.items():
+        info.add_itxt(name, text)
+    made = io.BytesIO()
+    Image.open(buffer).convert("RGB").quantize(colours).save(made, "PNG", optimize=True, pnginfo=info)
+    return made.getvalue()
+
+
 def save_figure(shown: Shown, figure: plt.Figure, name: str, notebook: str, alt: str) -> None:
     """Show a figure with its alternative text, and write PNG and PDF that name their notebook and runs (foot and metadata)."""
     figure.supxlabel(shown.source(notebook), fontsize=7, color="0.4", x=0.995, ha="right")
     runs = ", ".join(shown.run_names())
-    files = {
-        "png": {"Title": name, "Description": alt, "Source": f"{shown.source(notebook)}: {runs}", "Software": None},
-        "pdf": {"Title": name, "Subject": alt, "Keywords": runs, "Creator": notebook, "CreationDate": None, "Producer": None},
-    }
     if shown.figures_dir:
-        for kind, metadata in files.items():
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, metadata=metadata)
-            results.write_whole(Path(shown.figures_dir) / f"{name}.{kind}", buffer.getvalue())
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=matplotlib.rcParams["figure.dpi"], metadata={"Software": None})
+        path, about = Path(shown.figures_dir) / name, f"{shown.source(notebook)}: {runs}"
+        texts = {"Title": name, "Description": alt, "Source": about}
+        results.write_whole(path.with_suffix(".png"), small_png(figure, matplotlib.rcParams["savefig.dpi"], texts))
+        buffer = io.BytesIO()
+        about = {"Title": name, "Subject": alt, "Keywords": runs, "Creator": notebook, "CreationDate": None, "Producer": None}
+        figure.savefig(buffer, format="pdf", dpi=72, metadata=about)  # of its pictures; lines and letters have no pixels
+        results.write_whole(path.with_suffix(".pdf"), buffer.getvalue())
+    png = small_png(figure, matplotlib.rcParams["figure.dpi"], {}, colours=64)  # pages and notebooks hold it
     plt.close(figure)
-    display(Image(buffer.getvalue(), alt=alt))
+    display.display(display.Image(png, alt=alt))

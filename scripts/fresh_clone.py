@@ -19,7 +19,7 @@ from dipvae_src.results import write_whole  # noqa: E402
 from dipvae_src.run import processor  # noqa: E402
 
 COMMANDS = {
-    "make replicate": "sets up `.venv`, renders the data, trains and scores every run, writes tables and figures",
+    "make replicate": "sets up `.venv`, draws the data, trains and scores every run, writes tables and figures",
     "make test": "all tests, every notebook included (after `make replicate`, so without the set-up)",
 }
 
