@@ -95,8 +95,8 @@ def test_a_killed_replication_goes_on_and_ends_the_same(undisturbed, data_dir, t
     assert all(p.stat().st_mtime_ns == t for p, t in survivors.items())
     assert scores(folder) == scores(undisturbed / "smoke")
     for data in ("shapes2d", "celeba"):
-        tables = [tables.table_1(summary.load("smoke", str(f), data=data)) for f in (folder, undisturbed / "smoke")]
-        assert tables[0].equals(tables[1])
+        ours, theirs = (tables.table_1(summary.load("smoke", str(f), data=data)) for f in (folder, undisturbed / "smoke"))
+        assert ours.equals(theirs)
 
 
 def test_the_stacked_engine_trains_2d_shapes_and_leaves_the_rest_to_the_plain_loop(undisturbed, data_dir, tmp_path, capsys, monkeypatch):
