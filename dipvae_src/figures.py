@@ -80,7 +80,7 @@ def attribute_bars(shown: Shown, settings: experiments.Settings) -> plt.Figure:
     return figure
 
 
-def small_png(figure: plt.Figure, dpi: float, texts: dict[str, str], colours: int = 256) -> bytes:
+def small_png(figure: plt.Figure, dpi: float | str, texts: dict[str, str], colours: int = 256) -> bytes:
     """A figure as a PNG of so many colours, at 256 a third of the size where it holds photographs, with these texts in it."""
     buffer, info = io.BytesIO(), PngImagePlugin.PngInfo()
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})

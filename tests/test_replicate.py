@@ -278,8 +278,8 @@ def test_a_failed_experiment_is_named_and_the_others_are_kept(data_dir, tmp_path
 
     monkeypatch.setattr(replicate, "run_experiment", fail_one)
     status, out, err = call(capsys, data_dir, tmp_path, *PLAIN)
-    assert status == 1 and "FAILED beta-VAE (beta 60): the loss is nan at step 7" in out
-    assert f"1 of {COUNT} experiments failed; the first: beta-VAE (beta 60)" in err and "complete runs are kept" in err
+    assert status == 1 and "FAILED 2D Shapes, beta-VAE (beta 60): the loss is nan at step 7" in out
+    assert f"1 of {COUNT} experiments failed; the first: 2D Shapes, beta-VAE (beta 60)" in err and "complete runs are kept" in err
     assert len(ran) == COUNT - 1 == out.count("1 seed done")
 
 
