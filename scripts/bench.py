@@ -260,7 +260,7 @@ def load(folder: str, name: str = "shapes2d", device: str = "cpu") -> packed.Pac
 
 
 def described(data: packed.Packed) -> str:
-    return data.name if data.source == "stand-in" else f"{data.source} {data.name}"
+    return data.name if data.source in data.name else f"{data.source} {data.name}"
 
 
 def main(arguments: list[str] | None = None) -> int:
