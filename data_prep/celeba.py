@@ -19,7 +19,6 @@ The addresses of --download are those that torchvision uses. Google limits how o
 answers with a web page, which is reported; the download itself has not been tried against Google's servers.
 """
 
-import argparse
 import functools
 import hashlib
 import os
@@ -32,7 +31,7 @@ import numpy as np
 import PIL
 from jaxtyping import Int16
 
-from data_prep import archives
+from data_prep import archives, commands
 from data_prep.packed import labels_file, write_images
 
 STEM = "celeba"
@@ -287,32 +286,8 @@ def download(folder: Path, url: str = URL, md5: Mapping[str, str] = MD5, say=lam
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="data_prep.celeba", description="Check and pack CelebA.")
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--path", type=Path, help=f"folder with the images and lists, or {ZIP} with the lists beside it")
-    which.add_argument("--download", action="store_true", help="fetch it into OUT/celeba first, continuing if interrupted")
-    parser.add_argument("--out", type=Path, default=Path("data"), help="folder to write to (default: data)")
-    parser.add_argument("--crop", default=",".join(map(str, CROP)), help="left,top,right,bottom in pixels (default: %(default)s)")
-    parser.add_argument("--processes", type=int, help="how many pack at a time (default: one a core)")
-    arguments = parser.parse_args(argv)
-
-    def say(line: str) -> None:
-        print(line, flush=True)
-
-    try:
-        crop = archives.crop_box(arguments.crop, SIZE)
-        if arguments.processes is not None and arguments.processes < 1:
-            raise ValueError(f"--processes must be 1 or more, not {arguments.processes}")
-        if arguments.download:
-            download(arguments.out / "celeba", say=say)
-        pack(arguments.path or arguments.out / "celeba", arguments.out, crop, arguments.processes, say=say)
-    except (OSError, ValueError) as error:
-        print(f"data_prep.celeba: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("data_prep.celeba: interrupted; the same command goes on from what is packed or downloaded", file=sys.stderr)
-        return 130
-    return 0
+    where = f"folder with the images and lists, or {ZIP} with the lists beside it"
+    return commands.pack_command("celeba", "CelebA", where, "celeba", SIZE, CROP, download, pack, argv)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ their names, which is as good as random and the same everywhere.
 The download has not been tried against its server.
 """
 
-import argparse
 import functools
 import hashlib
 import re
@@ -28,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 
-from data_prep import archives
+from data_prep import archives, commands
 from data_prep.packed import labels_file, write_images
 
 STEM = "chairs"
@@ -155,32 +154,8 @@ def download(path: Path, url: str = URL, say=lambda line: None) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="data_prep.chairs", description="Check and pack 3D Chairs.")
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--path", type=Path, help=f"the file {TAR}, or the folder that it unpacks to")
-    which.add_argument("--download", action="store_true", help="fetch it into --out first, continuing if interrupted")
-    parser.add_argument("--out", type=Path, default=Path("data"), help="folder to write to (default: data)")
-    parser.add_argument("--crop", default=",".join(map(str, CROP)), help="left,top,right,bottom in pixels (default: %(default)s)")
-    parser.add_argument("--processes", type=int, help="how many pack at a time (default: one a core)")
-    arguments = parser.parse_args(argv)
-
-    def say(line: str) -> None:
-        print(line, flush=True)
-
-    try:
-        crop = archives.crop_box(arguments.crop, SIZE)
-        if arguments.processes is not None and arguments.processes < 1:
-            raise ValueError(f"--processes must be 1 or more, not {arguments.processes}")
-        if arguments.download:
-            download(arguments.out / TAR, say=say)
-        pack(arguments.path or arguments.out / TAR, arguments.out, crop, arguments.processes, say=say)
-    except (OSError, ValueError) as error:
-        print(f"data_prep.chairs: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("data_prep.chairs: interrupted; the same command goes on from what is packed or downloaded", file=sys.stderr)
-        return 130
-    return 0
+    where = f"the file {TAR}, or the folder that it unpacks to"
+    return commands.pack_command("chairs", "3D Chairs", where, TAR, SIZE, CROP, download, pack, argv)
 
 
 if __name__ == "__main__":

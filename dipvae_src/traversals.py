@@ -45,7 +45,7 @@ def figure(sheets: list[Sheet], title: str) -> plt.Figure:
     """All sheets side by side, each row labelled; shapes dark on white, colours as they are."""
     across = 3 if len(sheets) > 4 else 2
     down = -(-len(sheets) // across)
-    made, axes = plt.subplots(down, across, figsize=(16, 5.25 * down) if across == 3 else (13, 6.5 * down), squeeze=False)
+    made, axes = plt.subplots(down, across, figsize=(16, 5.25 * down) if across == 3 else (10, 5 * down), squeeze=False)
     for axis, sheet in zip(axes.flat, sheets):
         axis.imshow(sheet.pixels, cmap="gray_r", vmin=0, vmax=255)
         axis.set(title=sheet.label, xticks=[])
