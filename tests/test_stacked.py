@@ -4,10 +4,12 @@ import contextlib
 import dataclasses
 import json
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dipvae_src import batched, checkpoints, data, experiments, models, results, stack_bench, stacked
 from dipvae_src.stacked import Stack
@@ -23,6 +25,20 @@ OPEN = [  # what the paper leaves open, read otherwise, beside what it is read a
     (experiments.dip_vae_ii(5, third_moments="joint", **TINY), 0),
     (experiments.dip_vae_ii(5, third_moments="joint", memory=0.75, **TINY), 4), RUNS[3], RUNS[0],
 ]  # fmt: skip
+
+
+class Operators(TorchDispatchMode):
+    """The names of all operators that run inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, operator, types, arguments=(), options=None):
+        self.names.add(str(operator))
+        return operator(*arguments, **(options or {}))
+
+
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
 
@@ -274,6 +290,37 @@ def test_a_model_that_diverges_is_named_and_leaves_the_others_as_they_were(image
     for m in (0, 2):
         assert torch.equal(flat(stack.model(m)), flat(calm.model(m))) and stack.history[m] == calm.history[m]
         assert torch.isfinite(flat(stack.model(m))).all()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_what_a_cuda_graph_captures_asks_the_cpu_for_nothing(images, precision):
+    """A capture fails where a step reads a value back, makes a tensor of Python numbers or has a shape that depends on values."""
+    stack = Stack(OPEN, images, precision=precision)
+    stack.train(until=2)
+    with Operators() as seen:
+        stack._update()
+    assert {"aten.bmm.default", "aten.where.self"} <= seen.names
+    assert [name for name in sorted(seen.names) if re.search(r"_local_scalar|lift_fresh|nonzero|masked_select|unique|is_nonzero", name)] == []
+    with Operators() as seen:  # the test can fail
+        torch.tensor(1.0).item()
+    assert {"aten.lift_fresh.default", "aten._local_scalar_dense.default"} <= seen.names
+
+
+def test_a_step_makes_every_tensor_on_the_device_of_its_inputs(images):
+    """On PyTorch's device without data, where a tensor made on the CPU by default is refused as it is on a GPU."""
+    away, settings = torch.device("meta"), [s for s, _ in OPEN]
+    template, width, batch = models.build("fc", 10, 32, 1, 0), len(settings), TINY["batch_size"]
+    own = [p.T if p.ndim == 2 else p for p in template.parameters()]
+    leaves = [torch.empty(width, *p.shape, device=away, requires_grad=True) for p in own]
+    running = torch.eye(10, device=away).repeat(width, 1, 1)
+    seen, noise = torch.empty(width, batch, models.SIDE**2, device=away), torch.empty(width, batch, 10, device=away)
+    parts = batched.forward(template, leaves, seen, noise, batched.weights_of(settings, away), running)
+    gradients = torch.autograd.grad(parts[0].sum(), leaves)
+    batched.adam([leaf.detach() for leaf in leaves], gradients, *2 * [[torch.empty_like(g) for g in gradients]],
+                 [None] * len(leaves), batched.adam_scale(torch.ones((), device=away), 1e-3))  # fmt: skip
+    assert {t.device for t in (parts, *gradients)} == {away} and [g.shape for g in gradients] == [leaf.shape for leaf in leaves]
+    with pytest.raises(RuntimeError, match="device"):
+        batched.forward(template, leaves, seen, noise, batched.weights_of(settings, torch.device("cpu")), running)
 
 
 def test_where_compiling_fails_it_says_so_and_goes_on(images, monkeypatch):
