@@ -27,8 +27,8 @@ ifneq ($(filter-out none,$(VENV)),)
 $(error VENV=$(VENV): only VENV=none is known (use the interpreter at hand, install nothing))
 endif
 # Refused before anything is installed or rendered.
-ifneq ($(filter-out smoke quick paper,$(PROFILE)),)
-$(error unknown profile "$(PROFILE)": the profiles are smoke, quick, paper)
+ifneq ($(filter-out smoke quick evening paper,$(PROFILE)),)
+$(error unknown profile "$(PROFILE)": the profiles are smoke, quick, evening, paper)
 endif
 ifneq ($(filter-out cpu cuda,$(DEVICE)),)
 $(error unknown device "$(DEVICE)": use cpu or cuda)
@@ -52,7 +52,7 @@ help: ## this list
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
 	@echo
-	@echo "  PROFILE=smoke|quick|paper   size of the runs (default: paper with CUDA, else quick)"
+	@echo "  PROFILE=smoke|quick|evening|paper   size of the runs (default: paper with CUDA, else quick)"
 	@echo "  SEEDS=N  DEVICE=cpu|cuda    override the profile's seeds and the device found"
 	@echo "  DSPRITES=path|download      use the official dSprites file;  DSPRITES_GIF=path: show its published frames"
 	@echo "  CELEBA=path|download        use CelebA (its folder or zip) in place of the drawn faces"

@@ -248,6 +248,14 @@ PROFILES = {
             "chairs": Part(QUICK_CONV | dict(steps=500)),
         },
     ),
+    "evening": Profile(
+        purpose="hours on two cores; the quick networks, trained ten times as long, on all test images",
+        parts={
+            "shapes2d": Part(dict(width=256, steps=10_000, learning_rate=1e-3), table_seeds=3),
+            "celeba": Part(dict(filters=16, steps=7_000, learning_rate=1e-3), betas=(2, 8)),
+            "chairs": Part(dict(filters=16, steps=5_000, learning_rate=1e-3)),
+        },
+    ),
     "paper": Profile(
         purpose="the paper's networks and sweeps; needs a GPU",
         parts={

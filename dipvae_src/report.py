@@ -86,7 +86,7 @@ def warning(shown: summary.Shown) -> str:
     network = ", on a smaller network" if ours.width < full.width else ""
     return (
         f"These are {shown.profile} results: {100 * ours.steps / full.steps:.2g} % of the training steps meant for the paper's setting"
-        f"{network}. They show that the whole replication runs, not what the paper found."
+        f"{network}. They show what so small a replication gives, not what the paper found."
     )
 
 
@@ -106,7 +106,7 @@ def runs_of(shown: summary.Shown) -> list[dict]:
     return shown.results + shown.readings
 
 
-def compute(parts: dict[str, summary.Shown], results_dir: str | Path) -> str:
+def compute(parts: dict[str, summary.Shown]) -> str:
     """Runs and minutes of each data set, devices, versions, and the runs that diverged."""
     rows = []
     for shown in parts.values():
@@ -118,7 +118,7 @@ def compute(parts: dict[str, summary.Shown], results_dir: str | Path) -> str:
             "trained": "; ".join(sorted({"many at once" if "stack" in run else "one by one" for run in runs})),
             "versions": "; ".join(sorted(versions)),
         })  # fmt: skip
-    failed = sorted(Path(results_dir).glob("*.diverged"))
+    failed = sorted(path for folder in {shown.results_dir for shown in parts.values()} for path in Path(folder).glob("*.diverged"))
     told = [f"`{path.stem}`: {json.loads(path.read_text('utf-8'))['message']}" for path in failed]
     notes = (
         f"Runs that diverged and were not made again: {len(failed)}. {'; '.join(told)}\n\n"
@@ -150,6 +150,11 @@ def citation(shown: summary.Shown) -> str:
     return f"<h3>The paper</h3><pre>{html.escape(PAPER)}</pre><h3>This replication</h3><pre>{html.escape(ours)}</pre>"
 
 
+def drawn_of(name: str) -> str:
+    """The data set that a figure or table is of, by the name of its file."""
+    return next((data for data in experiments.DATA_SETS if name.endswith(f"_{data}")), "celeba" if name in ("attributes", "table_2") else "shapes2d")
+
+
 def title_of(name: str, parts: dict[str, summary.Shown]) -> str:
     """A figure's title, with the data set's own name, which says where it is a stand-in."""
     title = TITLES.get(name, name)
@@ -158,11 +163,12 @@ def title_of(name: str, parts: dict[str, summary.Shown]) -> str:
     return title
 
 
-def all_figures(parts: dict[str, summary.Shown], figures_dir: str | Path, top: str) -> str:
-    """Every figure of the profile but `top`, each linked to the notebook that made it, in the notebooks' order."""
+def all_figures(parts: dict[str, summary.Shown], top: str) -> str:
+    """Every figure of the data sets but `top`, each linked to the notebook that made it, in the notebooks' order."""
     profile = parts["shapes2d"].profile
+    folders = {data: Path(shown.figures_dir) for data, shown in parts.items() if shown.figures_dir}
     found = []
-    for path in Path(figures_dir).glob("*.png") if figures_dir else ():
+    for path in (path for data, folder in folders.items() for path in folder.glob("*.png") if drawn_of(path.stem) == data):
         with Image.open(path) as image:
             notebook = re.match(r"notebook (\w+)", image.text.get("Source", ""))
         if notebook and "Description" in image.text and path.stem != top:
@@ -190,7 +196,7 @@ def all_tables(parts: dict[str, summary.Shown]) -> str:
     return made
 
 
-def explorers(parts: dict[str, summary.Shown], results_dir: str) -> str:
+def explorers(parts: dict[str, summary.Shown]) -> str:
     """One explorer a data set."""
     made = prose(
         "Each slider moves one latent of four models at once, and their decoders draw what it does: slider 1 the most used latent "
@@ -199,7 +205,7 @@ def explorers(parts: dict[str, summary.Shown], results_dir: str) -> str:
         "test image."
     )
     for data, shown in parts.items():
-        if models := explorer.models(shown, results_dir):
+        if models := explorer.models(shown, shown.results_dir):
             made += f"<h3>{marked(shown.results[0]['data']['name'])}</h3>{explorer.block(models, data)}"
     return made
 
@@ -224,27 +230,39 @@ def readings(shown: summary.Shown) -> str:
     )
 
 
-def sections(parts: dict[str, summary.Shown], verdicts: pd.DataFrame, results_dir: str, figures_dir: str) -> list[Section]:
+def sections(parts: dict[str, summary.Shown], verdicts: pd.DataFrame) -> list[Section]:
     """The page's sections, in order."""
     shapes = parts["shapes2d"]
     link = f"[notebook]({page_of(shapes.profile, '05_table_1', 'claims')})"
-    claimed = table(verdicts.assign(**{"shown in": link}), f"The paper's claims, {shapes.profile} profile")
-    drawn = prose("Figure 1 stands at the top of the page.") + all_figures(parts, figures_dir, TOP)
+    profiles = dict.fromkeys(parts[data].profile for data in ("shapes2d", "celeba") if data in parts)
+    claimed = table(verdicts.assign(**{"shown in": link}), f"The paper's claims, {' and '.join(profiles)} profile")
+    drawn = prose("Figure 1 stands at the top of the page.") + all_figures(parts, TOP)
     spread = table(tables.spread(shapes), "Standard deviation over seeds, and of the score itself")
     return [
         Section("Claims", claimed),
         Section("Tables 1 and 2", all_tables(parts)),
-        Section("Explorer", explorers(parts, results_dir)),
+        Section("Explorer", explorers(parts)),
         Section("The objective", objective(shapes.profile)),
         Section("Figures", drawn),
         Section("What the paper leaves open", readings(shapes)),
         Section("Seeds against the scores themselves", spread),
-        Section("Compute", compute(parts, results_dir)),
+        Section("Compute", compute(parts)),
         Section("Notebooks", index(shapes.profile)),
         Section("How to cite", citation(shapes)),
         Section("Licences", table(LICENCES, "Data and code")),
         Section("Provenance", provenance(parts)),
     ]
+
+
+def from_smaller(profile: str, results_dir: str, figures_dir: str, wanted: list[str]) -> dict[str, summary.Shown]:
+    """Data sets that a profile has not run, as the largest smaller profile that has them beside it shows them; titles name that one."""
+    found = {}
+    for data in wanted:
+        if smaller := summary.largest(data, Path(results_dir).parent, below=profile):
+            folders = [str(Path(folder).parent / smaller) if folder else "" for folder in (results_dir, figures_dir)]
+            found[data] = summary.load(smaller, *folders, data=data)
+            print(f"{experiments.DATA_SETS[data].title}: shown from the {smaller} profile")
+    return found
 
 
 def build(profile: str, results_dir: str, figures_dir: str = "", seeds: int = 0) -> list[Section]:
@@ -253,6 +271,8 @@ def build(profile: str, results_dir: str, figures_dir: str = "", seeds: int = 0)
     Raises what `summary.load` raises where results are missing or broken.
     """
     parts = summary.load_all(profile, results_dir, figures_dir, seeds)
+    parts |= from_smaller(profile, results_dir, figures_dir, [data for data in experiments.DATA_SETS if data not in parts])
+    parts = {data: parts[data] for data in experiments.DATA_SETS if data in parts}  # in their order
     shapes = parts["shapes2d"]
     verdicts = claims.verdicts(shapes, parts.get("celeba"))
     first = Path(figures_dir) / f"{TOP}.png"
@@ -263,7 +283,7 @@ def build(profile: str, results_dir: str, figures_dir: str = "", seeds: int = 0)
     top = prose(about, "about") + verdict_line(verdicts)
     if figures_dir and first.exists():
         top += picture(first, TITLES[TOP], page_of(profile, "06_trade_off"))
-    made = sections(parts, verdicts, results_dir, figures_dir)
+    made = sections(parts, verdicts)
     text = whole("DIP-VAE, replicated", top, made, explorer.script(), warning(shapes))
     if figures_dir:
         results.write_whole(Path(figures_dir).parent / "report.html", text.encode())

@@ -26,6 +26,7 @@ class Shown:
     figures_dir: str  # where tables and figures are written; empty: nowhere
     data: str = "shapes2d"
     readings: list[dict] = dataclasses.field(default_factory=list)  # of the other readings (experiments.READINGS)
+    results_dir: str = ""  # where the results lie, and beside them their pictures and kept decoders
 
     @property
     def data_name(self) -> str:
@@ -72,7 +73,7 @@ def load(profile: str, results_dir: str, figures_dir: str = "", seeds: int = 0, 
     """Exactly the runs that the profile plans on a data set (with `seeds` of each setting if above 0), from a results folder."""
     found = results.collect(results_dir, experiments.plan(profile, seeds or None, data))
     ours, readings = ([r for r in found if bool(r["settings"]["reading"]) == other] for other in (False, True))
-    return Shown(profile, ours, figures_dir, data, readings)
+    return Shown(profile, ours, figures_dir, data, readings, str(results_dir))
 
 
 def load_all(profile: str, results_dir: str, figures_dir: str = "", seeds: int = 0) -> dict[str, Shown]:
@@ -84,6 +85,16 @@ def load_all(profile: str, results_dir: str, figures_dir: str = "", seeds: int =
         except FileNotFoundError:
             print(f"{experiments.DATA_SETS[data].title}: not run in the {profile} profile yet, nor anything in its place")
     return parts
+
+
+def largest(data: str, root: str | Path, below: str = "") -> str | None:
+    """The largest profile (of those smaller than `below`, if given) all of whose results on a data set lie in root/PROFILE, if any."""
+    names = list(experiments.PROFILES)
+    for name in reversed(names[: names.index(below)] if below else names):
+        runs = ((settings, seed) for settings, seeds in experiments.plan(name, data=data) for seed in seeds)
+        if all(results.path_of(Path(root) / name, *run).exists() for run in runs):
+            return name
+    return None
 
 
 def interval(values: list[float]) -> tuple[float, float]:

@@ -110,7 +110,7 @@ def readings(shown: Shown) -> pd.DataFrame:
             change = f"{number(a.mean() - b.mean(), metric)}, from {number(low, metric)} to {number(high, metric)}"
             row[name] = f"{number(a.mean(), metric)} ({change if math.isfinite(low) else number(a.mean() - b.mean(), metric)})"
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows or [{"reading": f"none was run in the {shown.profile} profile"}])
 
 
 def other_scores(shown: Shown) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # where the project is not installed
 
-from dipvae_src import claims, experiments, results, summary, tables  # noqa: E402
+from dipvae_src import claims, experiments, report, results, summary, tables  # noqa: E402
 
 README = ROOT / "README.md"
 BLOCK = re.compile(r"(<!-- begin (\w+): [^>]*-->\n).*?(<!-- end \2 -->)", re.DOTALL)
@@ -21,10 +21,8 @@ BLOCK = re.compile(r"(<!-- begin (\w+): [^>]*-->\n).*?(<!-- end \2 -->)", re.DOT
 
 def headline(data: str = "shapes2d") -> str:
     """The largest profile all of whose results on a data set are committed."""
-    for profile in ("paper", "quick"):
-        plan = experiments.plan(profile, data=data)
-        if all(results.path_of(ROOT / "results" / profile, s, seed).exists() for s, seeds in plan for seed in seeds):
-            return profile
+    if profile := summary.largest(data, ROOT / "results"):
+        return profile
     raise FileNotFoundError(f"no profile's results on {data} are complete in results/; run `make replicate publish`")
 
 
@@ -35,12 +33,8 @@ def shown(data: str = "shapes2d") -> summary.Shown:
 
 def table_1() -> str:
     """The table, and before it how far its profile is from the paper's."""
-    full, ours = experiments.plan("paper")[0][0].steps, shown().results[0]["settings"]["steps"]
-    warning = "" if ours == full else (
-        f"**These are {headline()} results: {100 * ours / full:.1f} % of the training steps meant for the paper's setting, on a smaller network. "
-        "They show that the whole replication runs, not what the paper found.**\n\n"
-    )  # fmt: skip
-    return warning + table_of("shapes2d")
+    warning = report.warning(shown())
+    return (f"**{warning}**\n\n" if warning else "") + table_of("shapes2d")
 
 
 def table_of(data: str) -> str:
@@ -61,8 +55,9 @@ def picture() -> str:
 
 
 def verdicts() -> str:
-    runs = sum(len(part.results) + len(part.readings) for part in (shown(), shown("celeba")))
-    return f"At the {headline()} profile, on {runs} runs:\n\n{summary.markdown(claims.verdicts(shown(), shown('celeba')))}"
+    parts = [shown(), shown("celeba")]
+    told = " and ".join(f"{len(p.results) + len(p.readings)} runs of the {p.profile} profile on {p.data_name}" for p in parts)
+    return f"From {told}:\n\n{summary.markdown(claims.verdicts(*parts))}"
 
 
 def minutes() -> str:

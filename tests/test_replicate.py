@@ -149,7 +149,7 @@ def test_more_seeds_run_only_what_is_new(undisturbed, data_dir, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--profile", "fast"), "unknown profile 'fast'; the profiles are smoke, quick, paper"),
+        (("--profile", "fast"), "unknown profile 'fast'; the profiles are smoke, quick, evening, paper"),
         (("--seeds", "0"), "SEEDS must be a whole number from 1 to 100"),
         (("--seeds", "101"), "SEEDS must be a whole number from 1 to 100"),
         (("--seeds", "three"), "SEEDS must be a whole number (how many seeds a setting), not 'three'"),

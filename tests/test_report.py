@@ -130,6 +130,22 @@ def test_without_the_other_data_sets_the_page_is_made_all_the_same(made, data_di
     assert "Table 1, 2D Shapes" in words and "Table 2" not in words
 
 
+def test_what_a_profile_has_not_run_is_shown_from_the_largest_smaller_one(tmp_path, capsys):
+    """The committed quick results, beside a larger profile that has no faces."""
+    (tmp_path / "quick").symlink_to(ROOT / "results" / "quick")
+    assert summary.largest("celeba", tmp_path) == "quick" and summary.largest("celeba", tmp_path, below="quick") is None
+    found = report.from_smaller("paper", str(tmp_path / "paper"), str(tmp_path / "figures" / "paper"), ["celeba"])
+    assert list(found) == ["celeba"] and found["celeba"].standing.startswith("quick profile: ")
+    assert found["celeba"].results_dir == str(tmp_path / "quick") and found["celeba"].figures_dir == str(tmp_path / "figures" / "quick")
+    assert capsys.readouterr().out == "CelebA: shown from the quick profile\n"
+    assert report.from_smaller("quick", str(tmp_path / "quick"), "", ["celeba", "chairs"]) == {}
+
+
+def test_a_figure_is_of_the_data_set_that_its_name_says():
+    names = ("trade_off", "trade_off_celeba", "traversals_chairs", "attributes", "table_2", "covariance")
+    assert [report.drawn_of(name) for name in names] == ["shapes2d", "celeba", "chairs", "celeba", "celeba", "shapes2d"]
+
+
 # --- its pieces ---
 
 
@@ -233,8 +249,9 @@ def test_navigation_links_neighbours():
 def test_diverged_runs_are_counted_and_named(made, tmp_path):
     (tmp_path / "beta-vae_4_seed1.diverged").write_text('{"message": "the loss is nan at step 7"}')
     shown = summary.Shown(
-        "smoke", [{"data": {"name": "2D Shapes"}, "minutes": 1.25, "device": "cpu: A", "versions": {"torch": "2"}}] * 2, ""
-    )
-    words = Page(report.compute({"shapes2d": shown}, tmp_path)).found
+        "smoke", [{"data": {"name": "2D Shapes"}, "minutes": 1.25, "device": "cpu: A", "versions": {"torch": "2"}}] * 2, "",
+        results_dir=str(tmp_path),
+    )  # fmt: skip
+    words = Page(report.compute({"shapes2d": shown})).found
     told = " ".join(text for tag, _, text in words if tag in ("td", "p"))
     assert "2.5" in told and "not made again: 1" in told and "the loss is nan at step 7" in told and "cpu: A" in told

@@ -401,7 +401,7 @@ def test_seeds_and_profiles_are_checked():
     for seeds in (0, -1, experiments.MAX_SEEDS + 1):
         with pytest.raises(ValueError, match="SEEDS must be a whole number from 1 to 100"):
             experiments.plan("quick", seeds)
-    with pytest.raises(ValueError, match="unknown profile 'fast'; the profiles are smoke, quick, paper"):
+    with pytest.raises(ValueError, match="unknown profile 'fast'; the profiles are smoke, quick, evening, paper"):
         experiments.plan("fast")
 
 

@@ -125,7 +125,7 @@ def test_a_result_of_other_code_is_kept_aside_and_made_again(command, tmp_path):
         ((*FACES, "--data", "nowhere"), "no packed celeba in nowhere; run `make data` first"),
         ((*DIP_II, "--seeds", -1), "seed must be a whole number, 0 or more, not -1"),
         ((*DIP_II[:4], "--device", "tpu"), "unknown device 'tpu'; use cpu or cuda"),
-        ((*DIP_II, "--profile", "fast"), "unknown profile 'fast'; the profiles are smoke, quick, paper"),
+        ((*DIP_II, "--profile", "fast"), "unknown profile 'fast'; the profiles are smoke, quick, evening, paper"),
         ((*DIP_II, "--data", "nowhere"), "no packed shapes2d in nowhere; run `make data` first"),
     ],
 )

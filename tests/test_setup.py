@@ -403,7 +403,7 @@ def test_sanitising_hides_the_machine_and_no_result():
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("PROFILE=fast", 'unknown profile "fast": the profiles are smoke, quick, paper'),
+        ("PROFILE=fast", 'unknown profile "fast": the profiles are smoke, quick, evening, paper'),
         ("SEEDS=0", 'SEEDS must be a whole number from 1 to 100 (how many seeds a setting), not "0"'),
         ("SEEDS=many", 'not "many"'),
         ("DEVICE=tpu", 'unknown device "tpu": use cpu or cuda'),

@@ -238,7 +238,7 @@ def command(data_dir, tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--profile", "fast"), "unknown profile 'fast'; the profiles are smoke, quick, paper"),
+        (("--profile", "fast"), "unknown profile 'fast'; the profiles are smoke, quick, evening, paper"),
         (("--seeds", 0), "SEEDS must be a whole number from 1 to 100 (how many seeds a setting), not 0"),
         (("--gpus", 0), "gpus must be above 0 and at most 1 (the share of a GPU that a unit takes), not 0.0"),
         (("--gpus", 2), "gpus must be above 0 and at most 1 (the share of a GPU that a unit takes), not 2.0"),

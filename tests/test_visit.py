@@ -272,7 +272,7 @@ def test_a_budget_too_short_ends_cleanly(command, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--profile", "fast"), "unknown profile 'fast'; the profiles are smoke, quick, paper"),
+        (("--profile", "fast"), "unknown profile 'fast'; the profiles are smoke, quick, evening, paper"),
         (("--profile", "smoke", "--seeds", 0), "SEEDS must be a whole number from 1 to 100 (how many seeds a setting), not 0"),
         (("--profile", "smoke", "--minutes", 0), "minutes and stack must be above 0, not 0.0 and 16"),
         (("--profile", "smoke", "--minutes", "nan"), "minutes and stack must be above 0, not nan and 16"),
