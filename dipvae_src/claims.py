@@ -30,10 +30,10 @@ def trained(*groups: pd.DataFrame) -> bool:
     return all((group["kl"] >= summary.COLLAPSED_BELOW).all() for group in groups)
 
 
-def verdict(is_trained: bool, *answers: bool | None) -> str:
-    """All conditions of a claim taken together, in a word."""
+def verdict(is_trained: bool, *answers: bool | None, otherwise: str = "a model ignores its latents") -> str:
+    """All conditions of a claim taken together, in a word; `otherwise`: why nothing is decided where `is_trained` is False."""
     if not is_trained:
-        return "undecided (a model ignores its latents)"
+        return f"undecided ({otherwise})"
     return "not reproduced" if False in answers else "undecided" if None in answers else "reproduced"
 
 
@@ -131,8 +131,9 @@ def on_shapes(shown: summary.Shown) -> list[tuple[str, str, str, str]]:
         f"mean off-diagonal covariance of I (10), II (5) and II (500) below {DECORRELATED} of the VAE's, each with two latents in use",
         f"{means(off, dip_i, dip_ii_5, dip_ii_500, vae)}; latents in use {means('active', dip_i, dip_ii_5, dip_ii_500, vae)}",
         verdict(
-            trained(vae, dip_i, dip_ii_5, dip_ii_500) and all((g["active"] >= 2).all() for g in (dip_i, dip_ii_5, dip_ii_500)),
+            trained(vae) and all((g["active"] >= 2).all() for g in (dip_i, dip_ii_5, dip_ii_500)),
             *(above(DECORRELATED * column(vae, off), column(g, off)) for g in (dip_i, dip_ii_5, dip_ii_500)),
+            otherwise="a model has fewer than two latents in use",
         ),
     ))  # fmt: skip
     return rows

@@ -40,6 +40,7 @@ def trade_off(shown: Shown, title: str) -> plt.Figure:
                 axis.annotate(f"{point.weight:g}", place, xytext=(5, 5), textcoords="offset points", fontsize=9, color=colour)
         name = METRICS[metric] + (" x 100" if metric == "sap" and SAP_SCALE[shown.data] == 100 else "")
         axis.set(xlabel="reconstruction error per pixel", ylabel=name)
+        axis.margins(0.08)  # room for the labels
     axes[0].legend(title="labels: beta or lambda_od")
     figure.suptitle(shown.title(title), fontsize=10)
     return figure

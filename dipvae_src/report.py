@@ -217,21 +217,21 @@ def objective(profile: str) -> str:
     return made + prose(f"Derived line by line in [notebook 02_dip_loss_derivation]({link}), computed in `dipvae_src/losses.py`.")
 
 
-def readings(shown: summary.Shown) -> str:
-    """What is open, and what another reading does to the numbers."""
-    change = "What another reading does: the score so read (its change, with the 95 % interval)"
-    link = page_of(shown.profile, "09_readings")
+def readings(shown: summary.Shown, read_otherwise: summary.Shown) -> str:
+    """What is open, and what another reading does to the numbers of `read_otherwise`, the profile that ran them."""
+    change = f"What another reading does, {read_otherwise.profile} profile: the score so read (its change, with the 95 % interval)"
+    link = page_of(read_otherwise.profile, "09_readings")
     return (
         table(OPEN, "Readings")
         + "<h3>Deviations and their effect</h3>"
-        + table(tables.readings(shown), change)
-        + table(tables.other_scores(shown), "Other definitions of the scores, means over seeds")
+        + table(tables.readings(read_otherwise), change)
+        + table(tables.other_scores(shown), f"Other definitions of the scores, {shown.profile} profile, means over seeds")
         + prose(f"[Notebook 09_readings]({link})", "source")
     )
 
 
-def sections(parts: dict[str, summary.Shown], verdicts: pd.DataFrame) -> list[Section]:
-    """The page's sections, in order."""
+def sections(parts: dict[str, summary.Shown], verdicts: pd.DataFrame, read_otherwise: summary.Shown) -> list[Section]:
+    """The page's sections, in order. `read_otherwise`: the results on 2D Shapes that hold other readings."""
     shapes = parts["shapes2d"]
     link = f"[notebook]({page_of(shapes.profile, '05_table_1', 'claims')})"
     profiles = dict.fromkeys(parts[data].profile for data in ("shapes2d", "celeba") if data in parts)
@@ -244,7 +244,7 @@ def sections(parts: dict[str, summary.Shown], verdicts: pd.DataFrame) -> list[Se
         Section("Explorer", explorers(parts)),
         Section("The objective", objective(shapes.profile)),
         Section("Figures", drawn),
-        Section("What the paper leaves open", readings(shapes)),
+        Section("What the paper leaves open", readings(shapes, read_otherwise)),
         Section("Seeds against the scores themselves", spread),
         Section("Compute", compute(parts)),
         Section("Notebooks", index(shapes.profile)),
@@ -255,13 +255,15 @@ def sections(parts: dict[str, summary.Shown], verdicts: pd.DataFrame) -> list[Se
 
 
 def from_smaller(profile: str, results_dir: str, figures_dir: str, wanted: list[str]) -> dict[str, summary.Shown]:
-    """Data sets that a profile has not run, as the largest smaller profile that has them beside it shows them; titles name that one."""
+    """`wanted` data sets, which a profile has not run (or not read otherwise), as the largest smaller profile beside it has them;
+    titles name that one.
+    """
     found = {}
     for data in wanted:
         if smaller := summary.largest(data, Path(results_dir).parent, below=profile):
             folders = [str(Path(folder).parent / smaller) if folder else "" for folder in (results_dir, figures_dir)]
             found[data] = summary.load(smaller, *folders, data=data)
-            print(f"{experiments.DATA_SETS[data].title}: shown from the {smaller} profile")
+            print(f"{experiments.DATA_SETS[data].title}: what is missing is shown from the {smaller} profile")
     return found
 
 
@@ -283,7 +285,8 @@ def build(profile: str, results_dir: str, figures_dir: str = "", seeds: int = 0)
     top = prose(about, "about") + verdict_line(verdicts)
     if figures_dir and first.exists():
         top += picture(first, TITLES[TOP], page_of(profile, "06_trade_off"))
-    made = sections(parts, verdicts)
+    others = {} if shapes.readings else from_smaller(profile, results_dir, figures_dir, ["shapes2d"])
+    made = sections(parts, verdicts, others.get("shapes2d", shapes))
     text = whole("DIP-VAE, replicated", top, made, explorer.script(), warning(shapes))
     if figures_dir:
         results.write_whole(Path(figures_dir).parent / "report.html", text.encode())

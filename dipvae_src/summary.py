@@ -14,6 +14,7 @@ from dipvae_src import experiments, published, results
 SAP_SCALE = published.SAP_TIMES | {"chairs": 1}
 COLLAPSED_BELOW = 0.1  # nats of KL in all: such a model ignores its latents
 ACTIVE_ABOVE = 0.01  # variance of mu: as for SAP
+PER_RUN = ("label", "objective", "seed", "weight", "reading", "zdiff", "sap", "reconstruction_error", "off_diagonal", "kl", "active")
 METRICS = {"zdiff": "Z-diff (%)", "sap": "SAP", "reconstruction_error": "rec. error"}  # error: per pixel
 
 
@@ -87,14 +88,17 @@ def load_all(profile: str, results_dir: str, figures_dir: str = "", seeds: int =
     return parts
 
 
+def complete(profile: str, data: str, folder: str | Path) -> bool:
+    """Whether every result of a profile on a data set lies in `folder`."""
+    plan = experiments.plan(profile, data=data)
+    return all(results.path_of(folder, settings, seed).exists() for settings, seeds in plan for seed in seeds)
+
+
 def largest(data: str, root: str | Path, below: str = "") -> str | None:
     """The largest profile (of those smaller than `below`, if given) all of whose results on a data set lie in root/PROFILE, if any."""
     names = list(experiments.PROFILES)
-    for name in reversed(names[: names.index(below)] if below else names):
-        runs = ((settings, seed) for settings, seeds in experiments.plan(name, data=data) for seed in seeds)
-        if all(results.path_of(Path(root) / name, *run).exists() for run in runs):
-            return name
-    return None
+    smaller = names[: names.index(below)] if below else names
+    return next((name for name in reversed(smaller) if complete(name, data, Path(root) / name)), None)
 
 
 def interval(values: list[float]) -> tuple[float, float]:
@@ -141,7 +145,7 @@ def per_run(shown: Shown, readings: bool = False) -> pd.DataFrame:
                 "active": int((np.diag(metrics["covariance_of_means"]) > ACTIVE_ABOVE).sum()),
             }
         )  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=PER_RUN)
 
 
 def per_setting(shown: Shown, metrics: tuple[str, ...] = tuple(METRICS)) -> pd.DataFrame:

@@ -10,6 +10,8 @@ import re
 import sys
 from pathlib import Path
 
+import pandas as pd
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # where the project is not installed
 
@@ -42,6 +44,19 @@ def table_of(data: str) -> str:
     return f"**Table 1, {part.data_name}** ({part.standing})\n\n{summary.markdown(tables.table_1(part))}\n\n{tables.table_1_notes(part)}"
 
 
+def profiles_compared() -> str:
+    """Table 1's models on 2D Shapes in each profile that is committed, smallest first."""
+    names = [name for name in experiments.PROFILES if summary.complete(name, "shapes2d", ROOT / "results" / name)]
+    parts = [summary.load(name, str(ROOT / "results" / name)) for name in names]
+    rows = [summary.per_setting(part).set_index("label") for part in parts]
+    made = {"method": [settings.label for settings in experiments.table_1()]}
+    for metric, title in summary.METRICS.items():
+        for name, its in zip(names, rows):
+            made[f"{title}, {name}"] = [summary.with_half(its[metric][m], its[f"{metric}_half"][m], metric) for m in made["method"]]
+    sizes = [f"{name}: {s['steps']:,} steps of FC {s['width']}" for name, s in zip(names, (part.results[0]["settings"] for part in parts))]
+    return f"{summary.markdown(pd.DataFrame(made))}\n\n{'; '.join(sizes)}."
+
+
 def table_1_celeba() -> str:
     return table_of("celeba")
 
@@ -72,15 +87,25 @@ def minutes() -> str:
     return "\n".join(["| command | minutes | what it does |", "| --- | --- | --- |", *rows, "", machine])
 
 
+def took(profile: str, data: str) -> str:
+    """What a profile's committed runs on a data set took, training and scoring, summed over the runs."""
+    if not summary.complete(profile, data, ROOT / "results" / profile):
+        return "—"
+    part = summary.load(profile, str(ROOT / "results" / profile), data=data)
+    every = part.results + part.readings
+    where = "a CPU core" if {run["device"].split(":")[0] for run in every} == {"cpu"} else "a GPU"
+    return f"{sum(run['minutes'] for run in every) / 60:.1f} h of {where}"
+
+
 def profiles() -> str:
-    lines = ["| profile | data | settings | runs | steps a run | network | what for |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    lines = ["| profile | data | settings | runs | steps a run | network | took | what for |", "|" + " --- |" * 8]
     for name, chosen in experiments.PROFILES.items():
         for data, facts in experiments.DATA_SETS.items():
             plan = experiments.plan(name, data=data)
             first, runs = plan[0][0], sum(len(seeds) for _, seeds in plan)
             network = f"FC {first.width}" if first.network == "fc" else f"conv, {first.filters} filters, FC {first.width}"
             heads = (f"`{name}`", chosen.purpose) if data == "shapes2d" else ("", "")
-            lines.append(f"| {heads[0]} | {facts.title} | {len(plan)} | {runs} | {first.steps:,} | {network} | {heads[1]} |")
+            lines.append(f"| {heads[0]} | {facts.title} | {len(plan)} | {runs} | {first.steps:,} | {network} | {took(name, data)} | {heads[1]} |")
     return "\n".join(lines)
 
 
@@ -105,7 +130,8 @@ def speed() -> str:
     return "\n".join(lines)
 
 
-BLOCKS = {"table_1": table_1, "table_1_celeba": table_1_celeba, "picture": picture, "verdicts": verdicts, "minutes": minutes, "profiles": profiles, "speed": speed}
+MAKERS = (table_1, table_1_celeba, profiles_compared, picture, verdicts, minutes, profiles, speed)
+BLOCKS = {maker.__name__: maker for maker in MAKERS}
 
 
 def filled(text: str) -> str:

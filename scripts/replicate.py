@@ -44,7 +44,7 @@ from show import (  # noqa: E402
 )  # fmt: skip
 
 from dipvae_src import data as packed  # noqa: E402
-from dipvae_src import experiments, results, visit  # noqa: E402
+from dipvae_src import experiments, results, summary, visit  # noqa: E402
 from dipvae_src.models import SIDE  # noqa: E402
 from dipvae_src.run import png  # noqa: E402
 from dipvae_src.train import device_of, train  # noqa: E402
@@ -288,9 +288,7 @@ def there(profile: str, folder: Path) -> list:
     """The plan of a profile on 2D Shapes, and on those other data sets of which `folder` holds every result."""
     plan = experiments.plan(profile, data="shapes2d")
     for data in list(experiments.DATA_SETS)[1:]:
-        its = experiments.plan(profile, data=data)
-        if all(results.path_of(folder, settings, seed).exists() for settings, seeds in its for seed in seeds):
-            plan += its
+        plan += experiments.plan(profile, data=data) if summary.complete(profile, data, folder) else []
     return plan
 
 

@@ -119,7 +119,17 @@ def test_decorrelated_takes_two_latents_in_use():
         if result["settings"]["objective"] == "dip-vae-i":
             result["metrics"]["covariance_of_means"][1][1] = 0.001
     last = claims.verdicts(shown).iloc[-1]
-    assert last["verdict"] == IGNORES and "latents in use 1.0 against 2.0" in last.iloc[2]
+    assert last["verdict"] == "undecided (a model has fewer than two latents in use)" and "latents in use 1.0 against 2.0" in last.iloc[2]
+
+
+def test_a_profile_without_other_readings_is_shown_all_the_same():
+    shown = fake_shown("evening", values={SHAPE_NAMES[k]: v for k, v in RIGHT.items()})
+    assert shown.readings == [] and len(summary.per_run(shown, readings=True)) == 0
+    assert tables.readings(shown)["reading"].tolist() == ["none was run in the evening profile"]
+    claimed = claims.verdicts(shown).set_index("claim")
+    minibatch = claimed.loc[next(claim for claim in claimed.index if "minibatch" in claim)]
+    assert minibatch["verdict"] == "undecided" and minibatch.iloc[1] == "not run in this profile"
+    assert claimed["verdict"].iloc[0] == "reproduced"
 
 
 def test_a_collapsed_point_of_a_curve_leaves_the_trade_off_decided():

@@ -137,7 +137,7 @@ def test_what_a_profile_has_not_run_is_shown_from_the_largest_smaller_one(tmp_pa
     found = report.from_smaller("paper", str(tmp_path / "paper"), str(tmp_path / "figures" / "paper"), ["celeba"])
     assert list(found) == ["celeba"] and found["celeba"].standing.startswith("quick profile: ")
     assert found["celeba"].results_dir == str(tmp_path / "quick") and found["celeba"].figures_dir == str(tmp_path / "figures" / "quick")
-    assert capsys.readouterr().out == "CelebA: shown from the quick profile\n"
+    assert capsys.readouterr().out == "CelebA: what is missing is shown from the quick profile\n"
     assert report.from_smaller("quick", str(tmp_path / "quick"), "", ["celeba", "chairs"]) == {}
 
 
