@@ -285,8 +285,8 @@ def describe(args, plan, folder: Path, figures: Path, sources: dict[str, packed.
 
 
 def there(profile: str, folder: Path) -> list:
-    """The plan of a profile on 2D Shapes, and on those other data sets of which `folder` holds every result."""
-    plan = experiments.plan(profile, data="shapes2d")
+    """Of a profile's plan what `folder` can show: on 2D Shapes, and on those other data sets that are all there."""
+    plan = summary.there(profile, folder)
     for data in list(experiments.DATA_SETS)[1:]:
         plan += experiments.plan(profile, data=data) if summary.complete(profile, data, folder) else []
     return plan
@@ -297,7 +297,11 @@ def figures_only(args) -> None:
     began = time.perf_counter()
     if args.profile:
         experiments.profile(args.profile)
-    profiles = [args.profile] if args.profile else [p for p in experiments.PROFILES if any((ROOT / "results" / p).glob("*.json"))]
+    kept = {p: len(list((ROOT / "results" / p).glob("*.json"))) for p in experiments.PROFILES}
+    profiles = [args.profile] if args.profile else [p for p in kept if summary.complete(p, "shapes2d", ROOT / "results" / p)]
+    for profile in set(kept) - set(profiles):
+        if kept[profile] and not args.profile:
+            print(f"Profile {profile}: {kept[profile]} committed results, but not yet all rows of Table 1; not shown.")
     if not profiles:
         raise Stop("no results are committed yet; run `make replicate`")
     for profile in profiles:

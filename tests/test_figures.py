@@ -108,6 +108,17 @@ def test_load_all_leaves_out_what_was_not_run_and_says_so(shown, tmp_path, capsy
         summary.load_all("smoke", str(folder), "", SEEDS)
 
 
+def test_a_sweep_of_many_visits_is_shown_from_its_first_table_on(shown, tmp_path, capsys):
+    folder = tmp_path / "results"
+    (lost,) = folder.glob("*running-covariance_seed1.json")
+    lost.unlink()
+    part = summary.load("smoke", str(folder), "", SEEDS)
+    assert capsys.readouterr().out.startswith("LEFT OUT: 1 of 10 settings of the smoke profile are not all there yet: dip-vae-ii_5")
+    assert len(part.readings) == len(shown.readings) - SEEDS and "running" not in str(part.run_names())
+    assert "9 settings for 50" in part.standing and f"{9 * SEEDS} runs for 192" in part.standing
+    assert len(summary.there("smoke", folder, SEEDS)) == 9 and len(summary.there("smoke", tmp_path / "none", SEEDS)) == 6
+
+
 def test_the_standing_counts_the_images_that_were_scored():
     assert "9 test images for 8,618" in fake_shown("quick", "chairs").standing  # fake_result's 9, not the 2,000 asked for
 

@@ -11,7 +11,7 @@ import replicate
 import show
 from latex2mathml.converter import convert
 
-from dipvae_src import experiments, report, results
+from dipvae_src import experiments, report, results, summary
 from notebooks import MATH
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,14 +57,24 @@ def test_readme_links_lead_somewhere():
 
 
 @pytest.mark.parametrize("profile", [p for p in experiments.PROFILES if any((ROOT / "results" / p).glob("*.json"))])
-def test_committed_results_are_whole_and_their_figures_are_there(profile):
+def test_committed_results_are_whole_and_belong_to_planned_runs(profile):
+    """A sweep of many visits is committed visit by visit."""
     folder = ROOT / "results" / profile
-    plan = replicate.there(profile, folder)  # 2D Shapes, and the other data sets that are complete
+    planned = {results.path_of(folder, s, seed) for s, seeds in experiments.plan(profile) for seed in seeds}
+    there = set(folder.glob("*.json"))
+    assert there - planned == set(), "results that belong to no planned run"
+    assert {results.read(path)["profile"] for path in there} == {profile}
+
+
+@pytest.mark.parametrize("profile", [p for p in experiments.PROFILES if summary.complete(p, "shapes2d", ROOT / "results" / p)])
+def test_figures_of_the_committed_results_are_there(profile):
+    folder = ROOT / "results" / profile
+    plan = replicate.there(profile, folder)
     found, there = results.collect(folder, plan), {settings.data for settings, _ in plan}
     if profile == "quick":  # the others take hours or a GPU to make again; their titles say what code made them
         assert there == set(experiments.DATA_SETS)
         assert found[0]["code"] == results.LOADED, "made by other code: run `make replicate publish figures readme`"
-    assert len(list(folder.glob("*.json"))) == len(found), "results that belong to no planned run"
+        assert len(found) == len(list(folder.glob("*.json")))
     outputs = [o for name, its in show.OUTPUTS.items() if name != show.REPORT for o in its]  # the report is not committed
     outputs = [o for o in outputs if report.drawn_of(o.split(".")[0]) in there]
     missing = [o for o in outputs if not (ROOT / "figures" / profile / o).exists()]
