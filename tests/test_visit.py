@@ -2,8 +2,13 @@
 
 import dataclasses
 import json
+import os
 import shutil
+import subprocess
+import sys
+import tarfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +18,7 @@ from dipvae_src import checkpoints, data, experiments, results, run, stack_resul
 from dipvae_src.visit import Visit
 
 
+ROOT = Path(__file__).resolve().parents[1]
 PLAN = experiments.plan("smoke", data="shapes2d")  # each with one seed
 COUNT = len(PLAN)
 TOGETHER = sum(stacked.shape_of(s) == stacked.shape_of(PLAN[0][0]) for s, _ in PLAN)  # in the first stack; "half the steps" has its own
@@ -261,6 +267,22 @@ def test_the_rehearsal(command, tmp_path):
     status, out, err = command("--rehearse")
     assert (status, err) == (0, "") and f"Rehearsal passed: {COUNT} results" in out and "go on from step 30 of 60" in out
     assert len(list((tmp_path / "rehearsal").glob("*.json"))) == COUNT
+
+
+def test_the_script_brings_the_results_home_in_one_file(data_dir, tmp_path):
+    """All of them in the first visit, none in the second, which has them."""
+    for number, minutes, have in ((1, "9", "none"), (2, "0.5", "home")):
+        words = ["--profile", "smoke", "--device", "cpu", "--minutes", minutes, "--have", str(tmp_path / have)]
+        environment = os.environ | {"PYTHON": sys.executable, "DATA": str(data_dir), "RUNS": str(tmp_path / f"runs{number}")}
+        call = ["bash", str(ROOT / "scripts" / "visit.sh"), str(tmp_path / f"out{number}"), *words]
+        done = subprocess.run(call, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        with tarfile.open(tmp_path / f"out{number}" / "results.tgz") as archive:
+            archive.extractall(tmp_path / "home", filter="data")
+            names = archive.getnames()
+        assert sum(name.endswith(".json") for name in names) == (COUNT if number == 1 else 0)
+        assert not any("checkpoints" in name or "kept" in name for name in names)
+    assert len(results.collect(tmp_path / "home", PLAN)) == COUNT and f"nothing is left of {COUNT} runs" in done.stdout
 
 
 def test_a_budget_too_short_ends_cleanly(command, tmp_path):
