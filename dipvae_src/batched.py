@@ -49,12 +49,21 @@ def objective(
     return torch.stack([reconstruction + weights["beta"] * kl + dip, reconstruction, kl, dip])
 
 
+def product(a: Float[Tensor, "model batch in"], b: Float[Tensor, "model in out"]) -> Float[Tensor, "model batch out"]:
+    """a @ b of each model. bfloat16 on a CPU: float32 products of those numbers, rounded after, as tensor cores do. That is the same
+    up to the order of the sums, and some 80 times faster on a CPU that has no bfloat16.
+    """
+    if a.dtype == torch.bfloat16 and a.device.type == "cpu":
+        return torch.bmm(a.float(), b.float()).to(a.dtype)
+    return torch.bmm(a, b)
+
+
 def through(modules: nn.Module, x: Tensor, layers: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
     """x (M, B, in) through an encoder or decoder of models.py; each Linear takes the next weight (M, in, out) and bias (M, out)."""
     for module in modules:
         if isinstance(module, nn.Linear):
             weight, bias = next(layers)
-            x = torch.bmm(x.to(weight.dtype), weight) + bias[:, None]
+            x = product(x.to(weight.dtype), weight) + bias[:, None]
         else:
             x = module(x)
     return x

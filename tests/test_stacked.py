@@ -119,6 +119,20 @@ def test_so_it_is_for_one_model_alone(images):
     held_to_the_plain_loop(trained(RUNS[3:4], images))
 
 
+def test_bf16_products_on_a_cpu_are_those_of_bf16_hardware():
+    """Against PyTorch's own, forward and both gradients: equal up to the last bit of bfloat16, which the order of the sums may turn."""
+    generator = torch.Generator().manual_seed(0)
+    a, b, back = (torch.randn(*shape, generator=generator).bfloat16() for shape in ((3, 20, 70), (3, 70, 30), (3, 20, 30)))
+    made = []
+    for multiply in (batched.product, torch.bmm):
+        x, y = a.clone().requires_grad_(), b.clone().requires_grad_()
+        out = multiply(x, y)
+        made.append((out.detach(), *torch.autograd.grad(out, (x, y), back)))
+    for ours, native in zip(*made):
+        assert ours.dtype == native.dtype == torch.bfloat16
+        assert torch.allclose(ours.float(), native.float(), rtol=2**-7, atol=1e-2) and (ours == native).float().mean() > 0.95
+
+
 def test_bf16_products_stay_near(images):
     stack = trained(RUNS, images, precision="bf16")
     assert [leaf.dtype for leaf in stack.leaves[:6:2]] == [torch.bfloat16, torch.bfloat16, torch.float32]  # the code: float32
