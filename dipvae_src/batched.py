@@ -7,7 +7,7 @@ compiled, and captured in a CUDA graph. The objective is that of losses.py, call
 from collections.abc import Iterator, Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from dipvae_src import losses, models
@@ -69,12 +69,21 @@ def through(modules: nn.Module, x: Tensor, layers: Iterator[tuple[Tensor, Tensor
     return x
 
 
+def unpacked(bits: UInt8[Tensor, "model batch byte"], dtype: torch.dtype) -> Float[Tensor, "model batch pixel"]:
+    """Black and white images, 0 and 1, of which `bits` holds eight pixels a byte, the first in its highest bit (as data.Packed has them).
+
+    By arithmetic, which is compiled into what reads the pixels; looking bytes up in a table is a kernel of its own, and a slow one.
+    """
+    places = torch.arange(7, -1, -1, dtype=torch.uint8, device=bits.device)
+    return ((bits[..., None] >> places) & 1).flatten(2).to(dtype)
+
+
 def forward(
-    template: models.VAE, leaves: list[Tensor], images: Float[Tensor, "model batch pixel"],
+    template: models.VAE, leaves: list[Tensor], bits: UInt8[Tensor, "model batch byte"],
     noise: Float[Tensor, "model batch latent"], weights: dict[str, Tensor], running: Float[Tensor, "model latent latent"],
 ) -> Float[Tensor, "4 model"]:  # fmt: skip
-    """The objective of each model on its own images and noise. `leaves`: weight, bias, weight, ... in the order of `template`."""
-    layers = iter(zip(leaves[::2], leaves[1::2]))
+    """The objective of each model on its own packed images and noise. `leaves`: weight, bias, weight, ... in the order of `template`."""
+    images, layers = unpacked(bits, leaves[0].dtype), iter(zip(leaves[::2], leaves[1::2]))
     mu, log_var = through(template.encoder, images, layers).float().chunk(2, dim=2)  # (M, B, D) each
     logits = through(template.decoder, mu + torch.exp(0.5 * log_var) * noise, layers).float()
     nll = losses.bernoulli_nll(logits.flatten(0, 1), images.float().flatten(0, 1)).view(images.shape[:2])

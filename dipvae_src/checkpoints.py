@@ -89,6 +89,7 @@ def restore(path: Path, data: Packed, precision: str = "float32", **options) -> 
         for name, generators in (("orders", stack.orders), ("noises", stack.noises)):
             for generator, state in zip(generators, arrays[name], strict=True):
                 generator.set_state(torch.from_numpy(state))
+        stack.order_states = [generator.get_state() for generator in stack.orders]  # it may be saved again before a step
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise BadCheckpoint(f"{path} is no whole checkpoint ({stacked.first_line(error)})") from error
     with torch.no_grad():

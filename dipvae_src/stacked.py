@@ -14,9 +14,11 @@ The mathematics: batched.py. Cost and floor: stack_bench.py. Stopping and going 
 
 import contextlib
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -68,7 +70,9 @@ class Stack:
             raise ValueError(f"no precision {precision!r} on {self.device.type}; known: {', '.join(PRECISIONS)} (tf32: on a GPU)")
         if graphed and not cuda:
             raise ValueError("a CUDA graph needs a CUDA device; leave it out on the CPU")
-        self.rows = data.split()[0].cpu()
+        if data.table is None:
+            raise ValueError(f"{data.name} is in colour; stacks are of black and white images, eight pixels a byte")
+        self.data, self.rows = data, data.split()[0]
         if settings.batch_size > len(self.rows):
             raise ValueError(f"batch_size {settings.batch_size:,} is larger than the {len(self.rows):,} training images")
         self.compiled, self.graphed, self.graph, self.warm = compiled, graphed, None, 0
@@ -89,7 +93,6 @@ class Stack:
         self.weights = batched.weights_of([s for s, _ in runs], self.device)
         self.running = torch.eye(settings.latents, device=self.device).repeat(len(runs), 1, 1)  # covariances, (M, D, D)
 
-        self.data = dataclasses.replace(data, table=data.table.to(low))
         self.orders = [torch.Generator().manual_seed(stream(seed, "order")) for _, seed in runs]
         self.noises = [torch.Generator(self.device).manual_seed(stream(seed, "noise")) for _, seed in runs]
         self.order = None  # (M, training images) of this epoch, drawn by `orders` when they were in the state that order_states keeps
@@ -100,9 +103,10 @@ class Stack:
         self.step, self.seconds, self.pace, self.chunk = 0, 0.0, math.nan, 1  # pace: seconds of a step, lately
         self.history, self.diverged = [[] for _ in runs], {}
         self.set_optimiser(0)
-        if compiled:
-            torch.compiler.reset()  # else a second stack of another size is compiled for shapes left open, which is slower
-        self._forward, self._adam = ((torch.compile(f, dynamic=False) if compiled else f) for f in (batched.forward, batched.adam))
+        # Whole, or the failure is an error. Each size of a stack is compiled once in a process, so that many sizes are no failure.
+        torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
+        compile_ = functools.partial(torch.compile, dynamic=False, fullgraph=True)
+        self._forward, self._adam = ((compile_(f) if compiled else f) for f in (batched.forward, batched.adam))
 
     def how(self) -> dict:
         """How it trains, as results keep it."""
@@ -120,8 +124,8 @@ class Stack:
     # --- one step ---
 
     def _gradients(self) -> tuple[Tensor, tuple[Tensor, ...]]:
-        images = self.data.images(self.indices.flatten()).view(*self.indices.shape, -1)  # (M, B, 4096)
-        parts = self._forward(self.template, self.leaves, images, self.noise, self.weights, self.running)  # (4, M)
+        bits = self.data.bits[self.indices.flatten()].view(*self.indices.shape, -1)  # (M, B, 512)
+        parts = self._forward(self.template, self.leaves, bits, self.noise, self.weights, self.running)  # (4, M)
         return parts.detach(), torch.autograd.grad(parts[0].sum(), self.leaves)  # no model's loss depends on another's weights
 
     @torch.no_grad()
@@ -159,8 +163,9 @@ class Stack:
         at = self.step % (len(self.rows) // batch)
         if at == 0 or self.order is None:
             self.order_states = [generator.get_state() for generator in self.orders]
-            drawn = [self.rows[torch.randperm(len(self.rows), generator=generator)] for generator in self.orders]
-            self.order = torch.stack(drawn).to(self.device)
+            with ThreadPoolExecutor() as pool:  # a GPU waits for it; each order comes from its own generator
+                drawn = pool.map(lambda generator: torch.randperm(len(self.rows), generator=generator), self.orders)
+                self.order = self.rows[torch.stack(list(drawn)).to(self.device)]
         self.indices.copy_(self.order[:, at * batch : (at + 1) * batch])
         for noise, generator in zip(self.noise, self.noises):
             noise.normal_(generator=generator)

@@ -168,7 +168,7 @@ def work(job: Job, name: str, runs: list[Run], log: Callable[[str], None]) -> tu
 
     stack.train(stop)
     try:
-        made = stack_results.write(stack, todo, job.profile, job.out, data, log)
+        made = sum(stack_results.write(stack, todo, job.profile, job.out, data, log))
     except BaseException:
         checkpoints.save(path, stack)  # nothing but the scores is lost
         raise

@@ -37,7 +37,7 @@ CHECKPOINT_EVERY = 300  # seconds
 MEASURED_FROM = 20  # steps that a stack has to make in a visit before its pace is believed
 MARGIN = 10.0  # seconds of a budget that nothing is planned for: imports before it, the unforeseen
 # First guesses of what a visit costs beside its steps; what is met is measured.
-START_SECONDS = 90.0  # until a compiled stack is at its pace
+START_SECONDS = {True: 90.0, False: 10.0}  # until a compiled stack is at its pace: the first of its size in a process, and any other
 SCORE_SECONDS = {"cuda": 2.0, "cpu": 60.0}  # scores of one run of the paper's size, whole test set
 WRITE_RATE = 2e8  # bytes a second of a checkpoint
 
@@ -99,7 +99,9 @@ class Visit:
         self.runs = in_order(self.profile, self.seeds)
         settings = self.runs[0][0]
         self.score_seconds = SCORE_SECONDS[self.data.bits.device.type] * settings.test_images / 73_728
-        self.start_seconds = START_SECONDS if self.options.get("compiled") else 0.0
+        self.start_seconds = dict(START_SECONDS) if self.options.get("compiled") else dict.fromkeys(START_SECONDS, 0.0)
+        self.sizes: set[tuple[str, int]] = set()  # of stacks that this process has trained: key, models
+        self.memory_bound = self.data.bits.is_cuda  # Adam's traffic, the same for every batch, takes most of a GPU's step
         self.model_bytes = 12 * sum(p.numel() for p in models.fc_vae(settings.latents, settings.width).parameters())
         self.device = torch.cuda.get_device_name() if self.data.bits.is_cuda else processor()
         self.paces = self._paces()  # seconds of a model step, as an earlier visit on such a device measured it
@@ -115,9 +117,9 @@ class Visit:
         return f"{self.device}, width {settings.width}, batch {settings.batch_size}, {json.dumps(self.options)}"
 
     def training_seconds(self, settings: Settings) -> float:
-        """Of one run's share of a stack; 0 while no pace is known."""
-        pace = self.paces.get(self.key(settings), (self.guess or 0.0) * settings.batch_size / self.runs[0][0].batch_size)
-        return settings.steps * pace
+        """Of one run's share of a stack, by its pace, or else by the guess; 0 while neither is known."""
+        scale = 1.0 if self.memory_bound else settings.batch_size / self.runs[0][0].batch_size
+        return settings.steps * self.paces.get(self.key(settings), (self.guess or 0.0) * scale)
 
     def left(self) -> float:
         return self.deadline - MARGIN - time.perf_counter()
@@ -126,11 +128,12 @@ class Visit:
         """The runs that do not count yet and have not diverged, most valuable first."""
         sha256, folders = self.data.sha256, (self.out, *self.have)
         missing = [run for run in self.runs if not any(counts(folder, run, sha256) for folder in folders)]
-        return [run for run in missing if not diverged(self.out, run, sha256)]
+        return [run for run in missing if not any(diverged(folder, run, sha256) for folder in folders)]
 
     def seconds_for(self, settings: Settings, count: int) -> float:
         """Of a new stack of so many models, from its start to its last result; of what is not known yet, nothing."""
-        return self.start_seconds + (self.training_seconds(settings) + self.score_seconds) * count
+        first = (self.key(settings), count) not in self.sizes
+        return self.start_seconds[first] + (self.training_seconds(settings) + self.score_seconds) * count
 
     def go(self) -> None:
         """Train, score and write until nothing is left or the time is over."""
@@ -167,11 +170,13 @@ class Visit:
 
     def go_on(self, stack: Stack, path: Path) -> bool:
         """Train to the end, score and write, or save in time; whether it came to its end."""
-        self.trained, saved, first = True, time.perf_counter(), (stack.step, stack.seconds)
+        self.trained, saved, first, believed = True, time.perf_counter(), (stack.step, stack.seconds), None
         count, save_seconds = len(stack.runs), len(stack.runs) * self.model_bytes / self.write_rate
 
         def stop() -> bool:
-            nonlocal saved
+            nonlocal saved, believed
+            if believed is None and stack.step - first[0] >= MEASURED_FROM:
+                believed = stack.step, stack.seconds
             if self.told or self.left() < save_seconds:
                 return True
             if time.perf_counter() - saved > CHECKPOINT_EVERY:
@@ -182,24 +187,41 @@ class Visit:
         ended = stack.train(stop, self.stop_at)
         steps, seconds = stack.step - first[0], stack.seconds - first[1]
         if steps >= MEASURED_FROM:
-            pace, self.start_seconds = stack.pace / count, max(0.0, seconds - steps * stack.pace)
+            since = (stack.step - believed[0], stack.seconds - believed[1]) if believed else (0, 0.0)
+            step_seconds = since[1] / since[0] if since[0] else stack.pace
+            size, pace = (self.key(stack.settings), count), step_seconds / count
+            self.start_seconds[size not in self.sizes] = max(0.0, seconds - steps * step_seconds)
+            self.sizes.add(size)
             self.paces = self._paces() | {self.key(stack.settings): pace}
             results.write_whole(self.out / "checkpoints" / "pace.json", json.dumps(self.paces, indent=1).encode())
             how = ", ".join(f"{k} {v}" for k, v in stack.how().items())
-            self.log(f"{steps:,} steps in {seconds:.0f} s, lately {1e3 * pace:.3g} ms a model step ({how})")
-        if not ended or (steps and self.left() < self.score_seconds * count):
+            self.log(f"{steps:,} steps in {seconds:.0f} s, of them {1e3 * pace:.3g} ms a model step once started ({how})")
+        if not ended:
             if steps:
                 self.save(stack, path)
             return False
-        began, wanted = time.perf_counter(), [run for run in self.pending() if run in stack.runs]
+        return self.score(stack, path, steps > 0)
+
+    def score(self, stack: Stack, path: Path, trained: bool) -> bool:
+        """Score and write what the time allows, and keep the stack where that is not all of it; whether it is. A stack that was not
+        trained in this visit gets one score at least, or it would never end.
+        """
+        began, before, wanted = time.perf_counter(), self.finished, [run for run in self.pending() if run in stack.runs]
+
+        def stop() -> bool:
+            return (trained or self.finished > before) and (self.told or self.left() < self.score_seconds)
+
         try:
-            self.finished += stack_results.write(stack, wanted, self.profile, self.out, self.data, self.log)
-        except BaseException:
-            self.save(stack, path)  # nothing but the scores is lost
-            raise
-        self.score_seconds = (time.perf_counter() - began) / max(1, len(wanted))
-        path.unlink(missing_ok=True)
-        return True
+            for written in stack_results.write(stack, wanted, self.profile, self.out, self.data, self.log, stop):
+                self.finished += written
+                self.score_seconds = (time.perf_counter() - began) / (self.finished - before) if written else self.score_seconds
+        finally:
+            left = sum(run in stack.runs for run in self.pending())
+            if left and (trained or not path.exists()):
+                self.save(stack, path)  # nothing but the scores is lost
+        if not left:
+            path.unlink(missing_ok=True)
+        return not left
 
     def save(self, stack: Stack, path: Path) -> None:
         began = time.perf_counter()
@@ -211,14 +233,15 @@ class Visit:
     def summary(self, minutes: float) -> str:
         """What this visit finished, what is left, and how many more visits of so many minutes that takes."""
         todo, words = len(self.pending()), [f"{self.finished} runs finished in this visit"]
-        if bad := [note for run in self.runs if (note := diverged(self.out, run, self.data.sha256))]:
+        folders = (self.out, *self.have)
+        if bad := [note for run in self.runs for folder in folders if (note := diverged(folder, run, self.data.sha256))]:
             words.append(f"{len(bad)} diverged and are not tried again ({bad[0]})")
         if not todo:
             return "; ".join([*words, f"nothing is left of {len(self.runs)} runs"])
         words.append(f"{todo} of {len(self.runs)} runs are left")
         if seconds := sum(self.training_seconds(settings) for settings, _ in self.pending()):
             seconds += todo * self.score_seconds
-            visits = math.ceil(seconds / max(1.0, 60 * minutes - self.start_seconds - MARGIN))
+            visits = math.ceil(seconds / max(1.0, 60 * minutes - self.start_seconds[True] - MARGIN))
             words.append(f"about {visits} more visit{'s' * (visits > 1)} of {minutes:g} minutes")
         return "; ".join(words)
 

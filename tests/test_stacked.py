@@ -119,6 +119,16 @@ def test_so_it_is_for_one_model_alone(images):
     held_to_the_plain_loop(trained(RUNS[3:4], images))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_pixels_are_unpacked_as_the_data_set_has_them(images, dtype):
+    rows = torch.tensor([[0, 5, 700], [1, 1, 1_000]])
+    found = batched.unpacked(images.bits[rows], dtype)
+    assert found.dtype == dtype and torch.equal(found.float(), torch.stack([images.images(row) for row in rows]))
+    assert batched.unpacked(torch.tensor([[[0b10000001, 0b00000110]]], dtype=torch.uint8), dtype).tolist() == [
+        [[1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 1, 0]]
+    ]
+
+
 def test_bf16_products_on_a_cpu_are_those_of_bf16_hardware():
     """Against PyTorch's own, forward and both gradients: equal up to the last bit of bfloat16, which the order of the sums may turn."""
     generator = torch.Generator().manual_seed(0)
@@ -270,6 +280,15 @@ def test_a_broken_checkpoint_is_refused_by_name(images, saved, harm):
         checkpoints.restore(saved, images)
 
 
+def test_what_was_restored_can_be_saved_again_before_a_step(images, tmp_path):
+    stack = Stack(RUNS[:2], images)
+    stack.train(until=5)
+    checkpoints.save(tmp_path / "a.npz", stack)
+    checkpoints.save(tmp_path / "b.npz", checkpoints.restore(tmp_path / "a.npz", images))
+    (facts, arrays), (again, others) = (checkpoints.read(tmp_path / name) for name in ("a.npz", "b.npz"))
+    assert facts == again and arrays.keys() == others.keys() and all(np.array_equal(arrays[n], others[n]) for n in arrays)
+
+
 def test_a_checkpoint_of_other_code_data_or_precision_is_refused(images, saved, monkeypatch):
     with pytest.raises(checkpoints.BadCheckpoint, match="c.npz cannot go on: its precision is 'float32', here it is 'bf16'"):
         checkpoints.restore(saved, images, "bf16")
@@ -327,7 +346,8 @@ def test_a_step_makes_every_tensor_on_the_device_of_its_inputs(images):
     own = [p.T if p.ndim == 2 else p for p in template.parameters()]
     leaves = [torch.empty(width, *p.shape, device=away, requires_grad=True) for p in own]
     running = torch.eye(10, device=away).repeat(width, 1, 1)
-    seen, noise = torch.empty(width, batch, models.SIDE**2, device=away), torch.empty(width, batch, 10, device=away)
+    seen = torch.empty(width, batch, models.SIDE**2 // 8, dtype=torch.uint8, device=away)
+    noise = torch.empty(width, batch, 10, device=away)
     parts = batched.forward(template, leaves, seen, noise, batched.weights_of(settings, away), running)
     gradients = torch.autograd.grad(parts[0].sum(), leaves)
     batched.adam([leaf.detach() for leaf in leaves], gradients, *2 * [[torch.empty_like(g) for g in gradients]],
@@ -411,6 +431,8 @@ def test_an_error_later_on_is_not_taken_for_one_of_the_compiler(images):
     ],
 )
 def test_what_is_no_stack_is_refused(images, runs, options, message):
+    with pytest.raises(ValueError, match="is in colour; stacks are of black and white images"):
+        Stack(RUNS, dataclasses.replace(images, table=None))
     with pytest.raises(ValueError, match=message):
         Stack(runs, images, **options)
 

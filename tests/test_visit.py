@@ -98,6 +98,27 @@ def test_stopped_and_gone_on_with_it_ends_the_same(undisturbed, images, tmp_path
     assert second.finished == COUNT and scores(tmp_path) == scores(undisturbed)
 
 
+def test_what_there_is_no_time_to_score_is_scored_at_the_next_visit(undisturbed, images, tmp_path, monkeypatch):
+    first, evaluated = make(images, tmp_path), []
+    evaluate = stack_results.evaluate.evaluate
+
+    def slowly(*arguments):
+        evaluated.append(arguments[2])
+        first.told = len(evaluated) == 3  # the time is over while the third is scored
+        return evaluate(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stack_results.evaluate, "evaluate", slowly)
+        first.go()
+    assert first.finished == 3 and len(list(tmp_path.glob("*.json"))) == 3 and len(first.pending()) == COUNT - 3
+    second = make(images, tmp_path, told=True)  # no time at all: one score, so that every visit gets on
+    second.go()
+    assert second.finished == 1 and f"{TOGETHER} models go on from step 60 of 60" in second.said[0]
+    third = make(images, tmp_path)
+    third.go()
+    assert third.finished == COUNT - 4 and scores(tmp_path) == scores(undisturbed) and not list((tmp_path / "checkpoints").glob("*.npz"))
+
+
 def test_the_signal_to_stop_saves_what_there_is(images, tmp_path, monkeypatch):
     made = make(images, tmp_path, told=True)
     made.go()
@@ -198,6 +219,21 @@ def test_until_a_pace_is_measured_a_guess_is_in_its_place_in_proportion_to_the_b
     assert made.training_seconds(dataclasses.replace(settings, batch_size=32)) == 15  # not measured yet
 
 
+def test_on_a_gpu_the_guess_is_the_same_for_every_batch(images, tmp_path):
+    made, settings = make(images, tmp_path, guess=0.5), PLAN[0][0]
+    made.memory_bound = True
+    assert made.training_seconds(dataclasses.replace(settings, batch_size=32)) == 30
+
+
+def test_the_first_stack_of_a_size_is_given_the_time_to_compile(images, tmp_path):
+    made, settings = make(images, tmp_path, options={"compiled": True}, guess=0.5), PLAN[0][0]
+    each = 30 + made.score_seconds
+    made.sizes.add((made.key(settings), 3))
+    assert made.seconds_for(settings, 3) == pytest.approx(visit.START_SECONDS[False] + 3 * each)
+    assert made.seconds_for(settings, 4) == pytest.approx(visit.START_SECONDS[True] + 4 * each)
+    assert make(images, tmp_path, guess=0.5).seconds_for(settings, 4) == pytest.approx(4 * each)
+
+
 # --- what goes wrong ---
 
 
@@ -227,11 +263,30 @@ def test_a_run_that_diverges_is_noted_and_the_others_are_written(images, tmp_pat
     made = make(images, tmp_path)
     made.go()
     assert made.finished == COUNT - 1 and made.pending() == [] and any(line.startswith("DIVERGED: DIP-VAE-I (lambda_od 1e+38)") for line in made.said)
+    elsewhere = make(images, tmp_path / "elsewhere", have=(tmp_path,))
+    assert elsewhere.pending() == [] and "1 diverged and are not tried again" in elsewhere.summary(9)
     again = make(images, tmp_path)
     again.go()
     assert again.finished == 0 and "1 diverged and are not tried again (DIP-VAE-I (lambda_od 1e+38), seed 0: " in again.summary(9)
     monkeypatch.setattr(results, "STACKED", "edited")
     assert (wild, 0) in make(images, tmp_path).pending()
+
+
+def test_a_model_whose_last_step_spoilt_it_is_noted_and_the_others_are_written(images, tmp_path, monkeypatch):
+    train = stacked.Stack.train
+
+    def spoil(stack, *arguments):
+        ended = train(stack, *arguments)
+        if len(stack.runs) > 1:
+            stack.parameters[0][1, 0, 0] = float("nan")
+        return ended
+
+    monkeypatch.setattr(stacked.Stack, "train", spoil)
+    made = make(images, tmp_path)
+    made.go()
+    (spoilt,) = (run for run in made.runs if visit.diverged(tmp_path, run, images.sha256))
+    assert made.finished == COUNT - 1 and made.pending() == []
+    assert "a weight is not finite after step 60" in visit.diverged(tmp_path, spoilt, images.sha256)
 
 
 @pytest.fixture
