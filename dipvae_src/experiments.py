@@ -202,6 +202,7 @@ class Profile:
 
     purpose: str
     parts: dict[str, Part]  # by data set
+    in_visits: bool = False  # too long for one sitting: 2D Shapes is shown from its first table on (summary.there)
 
     def left_out(self, data: str = "shapes2d", images: int | None = None) -> str:
         """What separates this profile from the paper's setting on a data set, for titles; empty for the full one.
@@ -258,6 +259,7 @@ PROFILES = {
     ),
     "paper": Profile(
         purpose="the paper's networks and sweeps; needs a GPU",
+        in_visits=True,
         parts={
             "shapes2d": Part(
                 {},

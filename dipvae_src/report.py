@@ -6,6 +6,7 @@ It is a list of sections, each a title and a piece of HTML made by page.py from 
 import html
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -90,6 +91,21 @@ def warning(shown: summary.Shown) -> str:
     )
 
 
+def warnings(parts: dict[str, summary.Shown]) -> str:
+    """The warning on 2D Shapes, and what is shown from a smaller profile than that."""
+    page, texts = parts["shapes2d"].profile, [warning(parts["shapes2d"])]
+    for data, shown in parts.items():
+        if shown.profile != page:
+            full, ours = (experiments.plan(profile, data=data)[0][0].steps for profile in ("paper", shown.profile))
+            texts.append(f"{shown.data_name[:1].upper()}{shown.data_name[1:]}: from the {shown.profile} profile, {100 * ours / full:.2g} % of the steps.")
+    return " ".join(filter(None, texts))
+
+
+def named(shown: summary.Shown, page: str) -> str:
+    """A data set's own name, with the profile where it is not the page's."""
+    return shown.results[0]["data"]["name"] + ("" if shown.profile == page else f", {shown.profile} profile")
+
+
 def begins(verdict: str) -> str:
     """Which of VERDICTS a verdict is."""
     return next((kind for kind in VERDICTS if verdict.startswith(kind)), verdict)
@@ -113,12 +129,12 @@ def compute(parts: dict[str, summary.Shown]) -> str:
         runs = runs_of(shown)
         versions = {", ".join(f"{name} {version}" for name, version in run["versions"].items()) for run in runs}
         rows.append({
-            "data": runs[0]["data"]["name"], "runs": len(runs), "minutes in all": f"{sum(run['minutes'] for run in runs):,.1f}",
+            "data": runs[0]["data"]["name"], "profile": shown.profile, "runs": len(runs), "minutes in all": f"{sum(run['minutes'] for run in runs):,.1f}",
             "device": "; ".join(sorted({run["device"] for run in runs})),
             "trained": "; ".join(sorted({"many at once" if "stack" in run else "one by one" for run in runs})),
             "versions": "; ".join(sorted(versions)),
         })  # fmt: skip
-    failed = sorted(path for folder in {shown.results_dir for shown in parts.values()} for path in Path(folder).glob("*.diverged"))
+    failed = sorted(Path(parts["shapes2d"].results_dir).glob("*.diverged"))
     told = [f"`{path.stem}`: {json.loads(path.read_text('utf-8'))['message']}" for path in failed]
     notes = (
         f"Runs that diverged and were not made again: {len(failed)}. {'; '.join(told)}\n\n"
@@ -132,8 +148,8 @@ def provenance(parts: dict[str, summary.Shown]) -> str:
     for shown in parts.values():
         data, codes = shown.results[0]["data"], sorted({run["code"] for run in runs_of(shown)})
         present = "yes" if set(codes) <= {results.LOADED, results.STACKED} else "no"
-        rows.append((data["name"], data["source"], data["sha256"], ", ".join(codes), present))
-    columns = ["data", "source", "SHA-256 of the packed images", "code of the runs", "code as it is now"]
+        rows.append((data["name"], shown.profile, data["source"], data["sha256"], ", ".join(codes), present))
+    columns = ["data", "profile", "source", "SHA-256 of the packed images", "code of the runs", "code as it is now"]
     notes = (
         "The code is a hash of the files that decide a run's numbers, comments aside (`dipvae_src/results.py`). Every figure and "
         "table carries it, and its runs' names, in its own file. To make it all again: `make replicate`; from the committed "
@@ -159,13 +175,12 @@ def title_of(name: str, parts: dict[str, summary.Shown]) -> str:
     """A figure's title, with the data set's own name, which says where it is a stand-in."""
     title = TITLES.get(name, name)
     for data, shown in parts.items():
-        title = title.replace(experiments.DATA_SETS[data].title, shown.results[0]["data"]["name"])
+        title = title.replace(experiments.DATA_SETS[data].title, named(shown, parts["shapes2d"].profile))
     return title
 
 
 def all_figures(parts: dict[str, summary.Shown], top: str) -> str:
     """Every figure of the data sets but `top`, each linked to the notebook that made it, in the notebooks' order."""
-    profile = parts["shapes2d"].profile
     folders = {data: Path(shown.figures_dir) for data, shown in parts.items() if shown.figures_dir}
     found = []
     for path in (path for data, folder in folders.items() for path in folder.glob("*.png") if drawn_of(path.stem) == data):
@@ -173,7 +188,9 @@ def all_figures(parts: dict[str, summary.Shown], top: str) -> str:
             notebook = re.match(r"notebook (\w+)", image.text.get("Source", ""))
         if notebook and "Description" in image.text and path.stem != top:
             found.append((notebook[1], len(path.stem), path))
-    drawn = (picture(path, title_of(path.stem, parts), page_of(profile, notebook)) for notebook, _, path in sorted(found))
+    drawn = (
+        picture(path, title_of(path.stem, parts), page_of(parts[drawn_of(path.stem)].profile, notebook)) for notebook, _, path in sorted(found)
+    )
     return "".join(drawn) or prose("The figures are made by the other notebooks (`make figures`); none are at hand.")
 
 
@@ -206,7 +223,7 @@ def explorers(parts: dict[str, summary.Shown]) -> str:
     )
     for data, shown in parts.items():
         if models := explorer.models(shown, shown.results_dir):
-            made += f"<h3>{marked(shown.results[0]['data']['name'])}</h3>{explorer.block(models, data)}"
+            made += f"<h3>{marked(named(shown, parts['shapes2d'].profile))}</h3>{explorer.block(models, data)}"
     return made
 
 
@@ -220,22 +237,26 @@ def objective(profile: str) -> str:
 def readings(shown: summary.Shown, read_otherwise: summary.Shown) -> str:
     """What is open, and what another reading does to the numbers of `read_otherwise`, the profile that ran them."""
     change = f"What another reading does, {read_otherwise.profile} profile: the score so read (its change, with the 95 % interval)"
-    link = page_of(read_otherwise.profile, "09_readings")
+    pages = [f"[notebook 09_readings, {p} profile]({page_of(p, '09_readings')})" for p in dict.fromkeys((read_otherwise.profile, shown.profile))]
     return (
         table(OPEN, "Readings")
         + "<h3>Deviations and their effect</h3>"
         + table(tables.readings(read_otherwise), change)
         + table(tables.other_scores(shown), f"Other definitions of the scores, {shown.profile} profile, means over seeds")
-        + prose(f"[Notebook 09_readings]({link})", "source")
+        + prose(", ".join(pages), "source")
     )
 
 
 def sections(parts: dict[str, summary.Shown], verdicts: pd.DataFrame, read_otherwise: summary.Shown) -> list[Section]:
     """The page's sections, in order. `read_otherwise`: the results on 2D Shapes that hold other readings."""
     shapes = parts["shapes2d"]
-    link = f"[notebook]({page_of(shapes.profile, '05_table_1', 'claims')})"
-    profiles = dict.fromkeys(parts[data].profile for data in ("shapes2d", "celeba") if data in parts)
-    claimed = table(verdicts.assign(**{"shown in": link}), f"The paper's claims, {' and '.join(profiles)} profile")
+    faces = parts.get("celeba", shapes)
+    links = [
+        f"[notebook]({page_of((faces if claim.startswith('On CelebA') else shapes).profile, '05_table_1', 'claims')})"
+        for claim in verdicts["claim"]
+    ]
+    profiles = f"{shapes.profile} profile" + ("" if faces.profile == shapes.profile else f"; of CelebA, {faces.profile} profile")
+    claimed = table(verdicts.assign(**{"shown in": links}), f"The paper's claims, {profiles}")
     drawn = prose("Figure 1 stands at the top of the page.") + all_figures(parts, TOP)
     spread = table(tables.spread(shapes), "Standard deviation over seeds, and of the score itself")
     return [
@@ -254,17 +275,26 @@ def sections(parts: dict[str, summary.Shown], verdicts: pd.DataFrame, read_other
     ]
 
 
-def from_smaller(profile: str, results_dir: str, figures_dir: str, wanted: list[str]) -> dict[str, summary.Shown]:
-    """`wanted` data sets, which a profile has not run (or not read otherwise), as the largest smaller profile beside it has them;
-    titles name that one.
+def from_smaller(
+    profile: str, results_dir: str, figures_dir: str, data: str, wanted: Callable[[summary.Shown], bool] = lambda shown: True
+) -> summary.Shown | None:
+    """A data set from the largest smaller profile beside this one that can show it and is `wanted`, if any; not from the first and
+    smallest, whose numbers mean nothing.
     """
-    found = {}
-    for data in wanted:
-        if smaller := summary.largest(data, Path(results_dir).parent, below=profile):
-            folders = [str(Path(folder).parent / smaller) if folder else "" for folder in (results_dir, figures_dir)]
-            found[data] = summary.load(smaller, *folders, data=data)
+    names = list(experiments.PROFILES)
+    for smaller in reversed(names[1 : names.index(profile)]):
+        folders = [str(Path(folder).parent / smaller) if folder else "" for folder in (results_dir, figures_dir)]
+        try:
+            shown = summary.load(smaller, *folders, data=data)
+        except FileNotFoundError:
+            continue
+        except results.BadResult as error:
+            print(f"{experiments.DATA_SETS[data].title}, {smaller} profile: not shown, {error}")
+            continue
+        if wanted(shown):
             print(f"{experiments.DATA_SETS[data].title}: what is missing is shown from the {smaller} profile")
-    return found
+            return shown
+    return None
 
 
 def build(profile: str, results_dir: str, figures_dir: str = "", seeds: int = 0) -> list[Section]:
@@ -273,8 +303,8 @@ def build(profile: str, results_dir: str, figures_dir: str = "", seeds: int = 0)
     Raises what `summary.load` raises where results are missing or broken.
     """
     parts = summary.load_all(profile, results_dir, figures_dir, seeds)
-    parts |= from_smaller(profile, results_dir, figures_dir, [data for data in experiments.DATA_SETS if data not in parts])
-    parts = {data: parts[data] for data in experiments.DATA_SETS if data in parts}  # in their order
+    found = {data: parts.get(data) or from_smaller(profile, results_dir, figures_dir, data) for data in experiments.DATA_SETS}
+    parts = {data: shown for data, shown in found.items() if shown}
     shapes = parts["shapes2d"]
     verdicts = claims.verdicts(shapes, parts.get("celeba"))
     first = Path(figures_dir) / f"{TOP}.png"
@@ -285,9 +315,9 @@ def build(profile: str, results_dir: str, figures_dir: str = "", seeds: int = 0)
     top = prose(about, "about") + verdict_line(verdicts)
     if figures_dir and first.exists():
         top += picture(first, TITLES[TOP], page_of(profile, "06_trade_off"))
-    others = {} if shapes.readings else from_smaller(profile, results_dir, figures_dir, ["shapes2d"])
-    made = sections(parts, verdicts, others.get("shapes2d", shapes))
-    text = whole("DIP-VAE, replicated", top, made, explorer.script(), warning(shapes))
+    others = None if shapes.readings else from_smaller(profile, results_dir, figures_dir, "shapes2d", lambda shown: bool(shown.readings))
+    made = sections(parts, verdicts, others or shapes)
+    text = whole("DIP-VAE, replicated", top, made, explorer.script(), warnings(parts))
     if figures_dir:
         results.write_whole(Path(figures_dir).parent / "report.html", text.encode())
     return made

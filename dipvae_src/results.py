@@ -199,13 +199,13 @@ def collect(folder: str | Path, runs: list[tuple[Settings, tuple[int, ...]]]) ->
         if result["settings"] != dataclasses.asdict(settings):
             raise BadResult(f"{path} was run with other settings than its profile has now; run it again")
         results.append(result)
-    codes = {r["code"] for r in results}
-    if codes == {LOADED, STACKED}:
-        codes = {LOADED}  # one version, two engines; why_not counts both, so a folder may hold both
-    data = {}
+    codes, data = {}, {}
     for result in results:
-        data.setdefault(result["settings"]["data"], set()).add(result["data"]["sha256"])
-    for what, values in (("code", codes), *data.items()):
+        name = result["settings"]["data"]
+        # One version, two engines: why_not counts both, so a folder may hold both.
+        codes.setdefault(f"code on {name}", set()).add(LOADED if result["code"] == STACKED else result["code"])
+        data.setdefault(name, set()).add(result["data"]["sha256"])
+    for what, values in (codes | data).items():
         if len(values) > 1:
             raise BadResult(f"the results in {folder} come from {len(values)} versions of the {what}; run `make replicate`")
     return results

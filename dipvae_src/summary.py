@@ -73,13 +73,14 @@ class Shown:
 def load(profile: str, results_dir: str, figures_dir: str = "", seeds: int = 0, data: str = "shapes2d") -> Shown:
     """The runs that the profile plans on a data set (with `seeds` of each setting if above 0), from a results folder.
 
-    FileNotFoundError where any that has to be there is missing; settings beyond those are left out, with a line that says so and
-    numbers in every title, where not all of their seeds are there (so a sweep of many visits is shown from its first table on).
+    FileNotFoundError where any that has to be there is missing. Of a profile that takes many visits, settings beyond Table 1 are left
+    out where not all of their seeds are there, with a line that says so and numbers in every title.
     """
     every, plan = experiments.plan(profile, seeds or None, data), there(profile, results_dir, seeds, data)
     if len(plan) < len(every):
-        missing = ", ".join(settings.name for settings, _ in [e for e in every if e not in plan][:4])
-        print(f"LEFT OUT: {len(every) - len(plan)} of {len(every)} settings of the {profile} profile are not all there yet: {missing} ...")
+        missing = [settings.name for settings, _ in every if settings not in {s for s, _ in plan}]
+        names = ", ".join(missing[:4]) + ", ..." * (len(missing) > 4)
+        print(f"LEFT OUT: {len(missing)} of {len(every)} settings of the {profile} profile are not all there yet: {names}")
     found = results.collect(results_dir, plan)
     ours, readings = ([r for r in found if bool(r["settings"]["reading"]) == other] for other in (False, True))
     return Shown(profile, ours, figures_dir, data, readings, str(results_dir))
@@ -97,11 +98,12 @@ def load_all(profile: str, results_dir: str, figures_dir: str = "", seeds: int =
 
 
 def there(profile: str, folder: str | Path, seeds: int = 0, data: str = "shapes2d") -> list[tuple[experiments.Settings, tuple[int, ...]]]:
-    """Of a profile's plan on a data set what can be shown from `folder`: what has to be there (on 2D Shapes Table 1's rows, elsewhere
-    everything), whether it is or not, and the further settings that are there with all their seeds.
+    """Of a profile's plan on a data set what can be shown from `folder`: what has to be there, whether it is or not, and the further
+    settings that are there with all their seeds. All has to be there, but on 2D Shapes of a profile that takes many visits: Table 1's rows.
     """
     plan = experiments.plan(profile, seeds or None, data)
-    needed = len(experiments.table_1()) if data == "shapes2d" else len(plan)
+    in_visits = data == "shapes2d" and experiments.profile(profile).in_visits
+    needed = len(experiments.table_1()) if in_visits else len(plan)
 
     def whole(settings: experiments.Settings, its: tuple[int, ...]) -> bool:
         return all(results.path_of(folder, settings, seed).exists() for seed in its)
@@ -115,11 +117,9 @@ def complete(profile: str, data: str, folder: str | Path) -> bool:
     return all(results.path_of(folder, settings, seed).exists() for settings, seeds in plan for seed in seeds)
 
 
-def largest(data: str, root: str | Path, below: str = "") -> str | None:
-    """The largest profile (of those smaller than `below`, if given) that root/PROFILE can show on a data set, if any."""
-    names = list(experiments.PROFILES)
-    smaller = names[: names.index(below)] if below else names
-    return next((name for name in reversed(smaller) if complete(name, data, Path(root) / name)), None)
+def largest(data: str, root: str | Path) -> str | None:
+    """The largest profile that root/PROFILE can show on a data set, if any."""
+    return next((name for name in reversed(experiments.PROFILES) if complete(name, data, Path(root) / name)), None)
 
 
 def interval(values: list[float]) -> tuple[float, float]:

@@ -108,10 +108,13 @@ def test_load_all_leaves_out_what_was_not_run_and_says_so(shown, tmp_path, capsy
         summary.load_all("smoke", str(folder), "", SEEDS)
 
 
-def test_a_sweep_of_many_visits_is_shown_from_its_first_table_on(shown, tmp_path, capsys):
+def test_a_sweep_of_many_visits_is_shown_from_its_first_table_on(shown, tmp_path, capsys, monkeypatch):
     folder = tmp_path / "results"
     (lost,) = folder.glob("*running-covariance_seed1.json")
     lost.unlink()
+    with pytest.raises(FileNotFoundError, match="running-covariance_seed1"):  # any other profile is whole or refused
+        summary.load("smoke", str(folder), "", SEEDS)
+    monkeypatch.setitem(experiments.PROFILES, "smoke", dataclasses.replace(experiments.PROFILES["smoke"], in_visits=True))
     part = summary.load("smoke", str(folder), "", SEEDS)
     assert capsys.readouterr().out.startswith("LEFT OUT: 1 of 10 settings of the smoke profile are not all there yet: dip-vae-ii_5")
     assert len(part.readings) == len(shown.readings) - SEEDS and "running" not in str(part.run_names())
@@ -131,6 +134,16 @@ def test_decorrelated_takes_two_latents_in_use():
             result["metrics"]["covariance_of_means"][1][1] = 0.001
     last = claims.verdicts(shown).iloc[-1]
     assert last["verdict"] == "undecided (a model has fewer than two latents in use)" and "latents in use 1.0 against 2.0" in last.iloc[2]
+    assert verdicts(**RIGHT | {"i10": (98, 0.2, 0.002, 0.1, 0.05)})["decorrelates"] == IGNORES
+    assert verdicts(**RIGHT | {"vae": (80, 0.05, 0.002, 0.5, 0.05)})["decorrelates"] == IGNORES
+
+
+def test_curves_are_compared_only_where_all_are_there():
+    assert verdicts(profile="evening", **RIGHT)["trade-off"] == "undecided (a curve has fewer than 2 points)"
+    whole = fake_shown("quick", values={SHAPE_NAMES[k]: v for k, v in RIGHT.items()})
+    part = dataclasses.replace(whole, results=[r for r in whole.results if r["settings"]["lambda_od"] != 50])
+    answers = [claims.verdicts(shown)["verdict"].iloc[4] for shown in (whole, part)]
+    assert answers == ["reproduced", "undecided (the curves are not all there)"]
 
 
 def test_a_profile_without_other_readings_is_shown_all_the_same():

@@ -3,6 +3,7 @@
 python -m pytest tests/test_report.py         # in a real browser: python -m pytest tests/browser
 """
 
+import dataclasses
 import html
 import html.parser
 import re
@@ -133,12 +134,30 @@ def test_without_the_other_data_sets_the_page_is_made_all_the_same(made, data_di
 def test_what_a_profile_has_not_run_is_shown_from_the_largest_smaller_one(tmp_path, capsys):
     """The committed quick results, beside a larger profile that has no faces."""
     (tmp_path / "quick").symlink_to(ROOT / "results" / "quick")
-    assert summary.largest("celeba", tmp_path) == "quick" and summary.largest("celeba", tmp_path, below="quick") is None
-    found = report.from_smaller("paper", str(tmp_path / "paper"), str(tmp_path / "figures" / "paper"), ["celeba"])
-    assert list(found) == ["celeba"] and found["celeba"].standing.startswith("quick profile: ")
-    assert found["celeba"].results_dir == str(tmp_path / "quick") and found["celeba"].figures_dir == str(tmp_path / "figures" / "quick")
+    assert summary.largest("celeba", tmp_path) == "quick" and summary.largest("celeba", tmp_path / "none") is None
+    folders = str(tmp_path / "paper"), str(tmp_path / "figures" / "paper")
+    found = report.from_smaller("paper", *folders, "celeba")
+    assert found.standing.startswith("quick profile: ")
+    assert found.results_dir == str(tmp_path / "quick") and found.figures_dir == str(tmp_path / "figures" / "quick")
     assert capsys.readouterr().out == "CelebA: what is missing is shown from the quick profile\n"
-    assert report.from_smaller("quick", str(tmp_path / "quick"), "", ["celeba", "chairs"]) == {}
+    assert report.from_smaller("quick", str(tmp_path / "quick"), "", "celeba") is None
+    assert report.from_smaller("paper", *folders, "shapes2d", lambda shown: not shown.readings) is None
+
+    shapes = dataclasses.replace(report.from_smaller("paper", *folders, "shapes2d"), profile="evening")
+    parts = {"shapes2d": shapes, "celeba": found}
+    assert report.warnings(parts).startswith("These are evening results: 10 %")
+    assert report.warnings(parts).endswith("Stand-in faces (for CelebA): from the quick profile, 0.7 % of the steps.")
+    assert report.title_of("trade_off_celeba", parts) == "Figure 2: the same on stand-in faces (for CelebA), quick profile"
+    rows = [text for tag, _, text in Page(report.compute(parts)).found if tag == "td"]
+    assert "evening" in rows and "quick" in rows
+
+
+def test_a_smaller_profile_that_cannot_be_shown_spoils_nothing(tmp_path, capsys):
+    shutil.copytree(ROOT / "results" / "quick", tmp_path / "quick")
+    path = tmp_path / "quick" / "celeba_beta-vae_2_seed0.json"
+    path.write_text(path.read_text().replace('"code": "', '"code": "other'))
+    assert report.from_smaller("evening", str(tmp_path / "evening"), "", "celeba") is None
+    assert capsys.readouterr().out.startswith("CelebA, quick profile: not shown, the results in ")
 
 
 def test_a_figure_is_of_the_data_set_that_its_name_says():
