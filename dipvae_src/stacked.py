@@ -14,7 +14,6 @@ The mathematics: batched.py. Cost and floor: stack_bench.py. Stopping and going 
 
 import contextlib
 import dataclasses
-import functools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -103,10 +102,10 @@ class Stack:
         self.step, self.seconds, self.pace, self.chunk = 0, 0.0, math.nan, 1  # pace: seconds of a step, lately
         self.history, self.diverged = [[] for _ in runs], {}
         self.set_optimiser(0)
-        # Whole, or the failure is an error. Each size of a stack is compiled once in a process, so that many sizes are no failure.
-        torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
-        compile_ = functools.partial(torch.compile, dynamic=False, fullgraph=True)
-        self._forward, self._adam = ((compile_(f) if compiled else f) for f in (batched.forward, batched.adam))
+        self._forward, self._adam = batched.forward, batched.adam
+        if compiled:  # whole, or the failure is an error; once in a process for each size of a stack, and many sizes are no failure
+            torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
+            self._forward, self._adam = (torch.compile(f, dynamic=False, fullgraph=True) for f in (batched.forward, batched.adam))
 
     def how(self) -> dict:
         """How it trains, as results keep it."""

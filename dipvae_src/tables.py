@@ -56,12 +56,17 @@ def notes(shown: Shown, verified: bool, labels: list[str]) -> str:
         said.append(f"**Ours are of {shown.data_name}, not of {title}: they cannot be compared with the published values.**")
     if not verified:
         said.append(published.STANDING + ".")
-    runs = per_run(shown)
+    return " ".join(said + collapsed(shown, labels))
+
+
+def collapsed(shown: Shown, labels: list[str]) -> list[str]:
+    """Which of these models ignore their latents, a sentence each."""
+    runs, said = per_run(shown), []
     for label in labels:
         kl = runs[runs["label"] == label]["kl"]
         if few := int((kl < COLLAPSED_BELOW).sum()):
             said.append(f"{label}: {few} of {len(kl)} runs ignore their latents (KL below {COLLAPSED_BELOW} nats).")
-    return " ".join(said)
+    return said
 
 
 def table_2(shown: Shown) -> pd.DataFrame:

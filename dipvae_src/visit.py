@@ -200,16 +200,18 @@ class Visit:
             if steps:
                 self.save(stack, path)
             return False
-        return self.score(stack, path, steps > 0)
+        return self.score(stack, path, steps > 0, save_seconds)
 
-    def score(self, stack: Stack, path: Path, trained: bool) -> bool:
+    def score(self, stack: Stack, path: Path, trained: bool, save_seconds: float) -> bool:
         """Score and write what the time allows, and keep the stack where that is not all of it; whether it is. A stack that was not
         trained in this visit gets one score at least, or it would never end.
         """
         began, before, wanted = time.perf_counter(), self.finished, [run for run in self.pending() if run in stack.runs]
 
         def stop() -> bool:
-            return (trained or self.finished > before) and (self.told or self.left() < self.score_seconds)
+            left = len(wanted) - (self.finished - before)
+            saving = save_seconds if left * self.score_seconds > self.left() else 0.0
+            return (trained or self.finished > before) and (self.told or self.left() < self.score_seconds + saving)
 
         try:
             for written in stack_results.write(stack, wanted, self.profile, self.out, self.data, self.log, stop):
@@ -234,7 +236,8 @@ class Visit:
         """What this visit finished, what is left, and how many more visits of so many minutes that takes."""
         todo, words = len(self.pending()), [f"{self.finished} runs finished in this visit"]
         folders = (self.out, *self.have)
-        if bad := [note for run in self.runs for folder in folders if (note := diverged(folder, run, self.data.sha256))]:
+        notes = (next(filter(None, (diverged(folder, run, self.data.sha256) for folder in folders)), None) for run in self.runs)
+        if bad := list(filter(None, notes)):
             words.append(f"{len(bad)} diverged and are not tried again ({bad[0]})")
         if not todo:
             return "; ".join([*words, f"nothing is left of {len(self.runs)} runs"])

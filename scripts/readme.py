@@ -22,7 +22,7 @@ BLOCK = re.compile(r"(<!-- begin (\w+): [^>]*-->\n).*?(<!-- end \2 -->)", re.DOT
 
 
 def headline(data: str = "shapes2d") -> str:
-    """The largest profile all of whose results on a data set are committed."""
+    """The largest profile that the committed results can show on a data set."""
     if profile := summary.largest(data, ROOT / "results"):
         return profile
     raise FileNotFoundError(f"no profile's results on {data} are complete in results/; run `make replicate publish`")
@@ -53,8 +53,8 @@ def profiles_compared() -> str:
     for metric, title in summary.METRICS.items():
         for name, its in zip(names, rows):
             made[f"{title}, {name}"] = [summary.with_half(its[metric][m], its[f"{metric}_half"][m], metric) for m in made["method"]]
-    sizes = [f"{name}: {s['steps']:,} steps of FC {s['width']}" for name, s in zip(names, (part.results[0]["settings"] for part in parts))]
-    return f"{summary.markdown(pd.DataFrame(made))}\n\n{'; '.join(sizes)}."
+    notes = [f"- {' '.join([f'{part.standing}.', *tables.collapsed(part, made['method'])])}" for part in parts]
+    return "\n".join([summary.markdown(pd.DataFrame(made)), "", *notes])
 
 
 def table_1_celeba() -> str:
@@ -72,7 +72,9 @@ def picture() -> str:
 def verdicts() -> str:
     parts = [shown(), shown("celeba")]
     told = " and ".join(f"{len(p.results) + len(p.readings)} runs of the {p.profile} profile on {p.data_name}" for p in parts)
-    return f"From {told}:\n\n{summary.markdown(claims.verdicts(*parts))}"
+    made, planned = len(list((ROOT / "results" / "paper").glob("*.json"))), sum(len(seeds) for _, seeds in experiments.plan("paper"))
+    paper = f"The full settings (`PROFILE=paper`) need a GPU; of their {planned} runs {made or 'none'} are committed."
+    return f"From {told}:\n\n{summary.markdown(claims.verdicts(*parts))}\n\n{paper}"
 
 
 def minutes() -> str:
@@ -92,9 +94,10 @@ def took(profile: str, data: str) -> str:
     if not summary.complete(profile, data, ROOT / "results" / profile):
         return "—"
     part = summary.load(profile, str(ROOT / "results" / profile), data=data)
-    every = part.results + part.readings
+    every, planned = part.results + part.readings, sum(len(seeds) for _, seeds in experiments.plan(profile, data=data))
+    some = "" if len(every) == planned else f" ({len(every)} of {planned} runs)"
     where = "a CPU core" if {run["device"].split(":")[0] for run in every} == {"cpu"} else "a GPU"
-    return f"{sum(run['minutes'] for run in every) / 60:.1f} h of {where}"
+    return f"{sum(run['minutes'] for run in every) / 60:.1f} h of {where}{some}"
 
 
 def profiles() -> str:

@@ -299,9 +299,9 @@ def figures_only(args) -> None:
         experiments.profile(args.profile)
     kept = {p: len(list((ROOT / "results" / p).glob("*.json"))) for p in experiments.PROFILES}
     profiles = [args.profile] if args.profile else [p for p in kept if summary.complete(p, "shapes2d", ROOT / "results" / p)]
-    for profile in set(kept) - set(profiles):
-        if kept[profile] and not args.profile:
-            print(f"Profile {profile}: {kept[profile]} committed results, but not yet all rows of Table 1; not shown.")
+    for profile, count in kept.items():
+        if count and not args.profile and profile not in profiles:
+            print(f"Profile {profile}: {count} committed results, but not yet all that has to be there; not shown.")
     if not profiles:
         raise Stop("no results are committed yet; run `make replicate`")
     for profile in profiles:
@@ -321,10 +321,17 @@ def without_photographs(picture: Path) -> bytes:
 
 
 def publish(args) -> None:
-    """Copy exactly the runs of a profile, all complete and of this code, from runs/ to results/, to be committed."""
+    """Copy the runs of a profile that can be shown, all of this code, from runs/ to results/, to be committed.
+
+    Stop where results that are there now would be lost by it.
+    """
     profile = args.profile or "quick"
     source, target = Path(args.runs) / profile, ROOT / "results" / profile
     plan = there(profile, source)
+    copied = {results.path_of(target, s, seed) for s, seeds in plan for seed in seeds}
+    planned = {results.path_of(target, s, seed) for s, seeds in experiments.plan(profile) for seed in seeds}
+    if lost := sorted(path.name for path in planned - copied if path.exists()):
+        raise Stop(f"{len(lost)} results in {short(target)} are not in {short(source)} ({lost[0]}); copy them there or delete them first")
     if any(r["code"] not in (results.LOADED, results.STACKED) for r in results.collect(source, plan)):
         raise Stop(f"the results in {source} were made by other code; run `make replicate` first")
     for old in [*target.glob("*.json"), *target.glob("*.png")]:
@@ -338,7 +345,7 @@ def publish(args) -> None:
                 results.write_whole(target / picture.name, content)
                 result["picture"]["sha256"] = hashlib.sha256(content).hexdigest()
             results.write(target / path.name, result)
-    print(f"{len(list(target.glob('*.json')))} results copied to {short(target)}; commit them, then run `make figures readme`")
+    print(f"{len(copied)} of {len(planned)} results copied to {short(target)}; commit them, then run `make figures readme`")
 
 
 def main(arguments: list[str] | None = None) -> int:
