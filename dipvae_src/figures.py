@@ -92,6 +92,13 @@ def small_png(figure: plt.Figure, dpi: float | str, texts: dict[str, str], colou
     return made.getvalue()
 
 
+def small_inline(figure: plt.Figure) -> bytes:
+    """A figure as pages and notebooks hold it: a PNG of 64 colours, or a JPEG where that is smaller (photographs)."""
+    dpi, buffer = matplotlib.rcParams["figure.dpi"], io.BytesIO()
+    figure.savefig(buffer, format="jpeg", dpi=dpi, pil_kwargs={"quality": 70, "optimize": True})
+    return min(small_png(figure, dpi, {}, colours=64), buffer.getvalue(), key=len)
+
+
 def save_figure(shown: Shown, figure: plt.Figure, name: str, notebook: str, alt: str) -> None:
     """Show a figure with its alternative text, and write PNG and PDF that name their notebook and runs (foot and metadata)."""
     figure.supxlabel(shown.source(notebook), fontsize=7, color="0.4", x=0.995, ha="right")
@@ -104,6 +111,6 @@ def save_figure(shown: Shown, figure: plt.Figure, name: str, notebook: str, alt:
         about = {"Title": name, "Subject": alt, "Keywords": runs, "Creator": notebook, "CreationDate": None, "Producer": None}
         figure.savefig(buffer, format="pdf", dpi=72, metadata=about)  # of its pictures; lines and letters have no pixels
         results.write_whole(path.with_suffix(".pdf"), buffer.getvalue())
-    png = small_png(figure, matplotlib.rcParams["figure.dpi"], {}, colours=64)  # pages and notebooks hold it
+    inline = small_inline(figure)
     plt.close(figure)
-    display.display(display.Image(png, alt=alt))
+    display.display(display.Image(inline, alt=alt))
