@@ -143,7 +143,7 @@ def on_shapes(shown: summary.Shown) -> list[tuple[str, str, str, str]]:
         f"{means(off, dip_i, dip_ii_5, dip_ii_500, vae)}; latents in use {means('active', dip_i, dip_ii_5, dip_ii_500, vae)}",
         verdict(
             untrained(vae, dip_i, dip_ii_5, dip_ii_500)
-            or ("" if all((g["active"] >= 2).all() for g in (dip_i, dip_ii_5, dip_ii_500)) else "a model has fewer than two latents in use"),
+            or "a model has fewer than two latents in use" * any((g["active"] < 2).any() for g in (dip_i, dip_ii_5, dip_ii_500)),
             *(above(DECORRELATED * column(vae, off), column(g, off)) for g in (dip_i, dip_ii_5, dip_ii_500)),
         ),
     ))  # fmt: skip

@@ -41,7 +41,7 @@ class Model:
     mu: np.ndarray | None = None  # (11, latents) of the test images on the sheet
 
 
-def models(shown: summary.Shown, results_dir: str | Path) -> list[Model]:
+def models(shown: summary.Shown) -> list[Model]:
     """The models of a data set that left a traversal sheet, in the order of Table 1, with their weights where those are at hand.
 
     Weights that do not draw their sheet's reconstructions are another run's, and count as not at hand.
@@ -56,10 +56,10 @@ def models(shown: summary.Shown, results_dir: str | Path) -> list[Model]:
             used = kl[latent] > traversals.USED_ABOVE
             use = traversals.factor_of(result["metrics"]["sap"], latent) if used else "off"
             rows.append({"latent": latent, "use": ", ".join(filter(None, (f"KL {kl[latent]:.2f}", use)))})
-        sheet = np.asarray(Image.open(Path(results_dir) / result["picture"]["file"]))
+        sheet = np.asarray(Image.open(Path(shown.results_dir) / result["picture"]["file"]))
         output = "sigmoid" if sheet.ndim == 2 else "clamp"
         weights, mu = kept(
-            results.path_of(Path(results_dir) / "kept", settings, result["seed"]).with_suffix(".npz"), sheet, output
+            results.path_of(Path(shown.results_dir) / "kept", settings, result["seed"]).with_suffix(".npz"), sheet, output
         )
         private = settings.data == "celeba" and result["data"]["source"] == "official"
         found.append(Model(settings.label, float(kl.sum()), rows, output, sheet, private, weights, mu))

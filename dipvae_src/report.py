@@ -222,7 +222,7 @@ def explorers(parts: dict[str, summary.Shown]) -> str:
         "test image."
     )
     for data, shown in parts.items():
-        if models := explorer.models(shown, shown.results_dir):
+        if models := explorer.models(shown):
             made += f"<h3>{marked(named(shown, parts['shapes2d'].profile))}</h3>{explorer.block(models, data)}"
     return made
 

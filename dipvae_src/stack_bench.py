@@ -1,6 +1,6 @@
 """Model steps a second: the plain loop against stacks of models, and both against the floor of this machine.
 
-    python -m dipvae_src.stack_bench --profile paper --stack 1 8 16 24       # a GPU: two to four minutes
+    python -m dipvae_src.stack_bench --profile paper --stack 1 8 16 24       # a GPU: some minutes
     python -m dipvae_src.stack_bench --profile quick --stack 1 4 --seconds 5 --rounds 3
 
 The floor is the larger of two times: the operations of the products over the rate of one large product, and the bytes that have to

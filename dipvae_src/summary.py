@@ -105,16 +105,17 @@ def there(profile: str, folder: str | Path, seeds: int = 0, data: str = "shapes2
     in_visits = data == "shapes2d" and experiments.profile(profile).in_visits
     needed = len(experiments.table_1()) if in_visits else len(plan)
 
-    def whole(settings: experiments.Settings, its: tuple[int, ...]) -> bool:
-        return all(results.path_of(folder, settings, seed).exists() for seed in its)
+    return plan[:needed] + [experiment for experiment in plan[needed:] if all_in(folder, [experiment])]
 
-    return plan[:needed] + [experiment for experiment in plan[needed:] if whole(*experiment)]
+
+def all_in(folder: str | Path, plan: list[tuple[experiments.Settings, tuple[int, ...]]]) -> bool:
+    """Whether `folder` has a result file of every seed of every setting."""
+    return all(results.path_of(folder, settings, seed).exists() for settings, seeds in plan for seed in seeds)
 
 
 def complete(profile: str, data: str, folder: str | Path) -> bool:
     """Whether what has to be there of a profile on a data set lies in `folder`."""
-    plan = there(profile, folder, data=data)
-    return all(results.path_of(folder, settings, seed).exists() for settings, seeds in plan for seed in seeds)
+    return all_in(folder, there(profile, folder, data=data))
 
 
 def largest(data: str, root: str | Path) -> str | None:
