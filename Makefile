@@ -79,17 +79,17 @@ data: env ## draw 2D Shapes, and stand-ins for CelebA and 3D Chairs unless those
 ifneq ($(strip $(DSPRITES)),)
 	$(PY) -m data_prep.dsprites $(call given,$(DSPRITES)) --out data
 endif
-	$(if $(strip $(CELEBA)),$(PY) -m data_prep.celeba $(call given,$(CELEBA)) --out data,test -e data/celeba.json || $(PY) -m data_prep.standin_faces --out data)
-	$(if $(strip $(CHAIRS)),$(PY) -m data_prep.chairs $(call given,$(CHAIRS)) --out data,test -e data/chairs.json || $(PY) -m data_prep.standin_chairs --out data)
+	$(if $(strip $(CELEBA)),$(PY) -m data_prep.celeba $(call given,$(CELEBA)) --out data,test -e data/celeba.json || $(PY) -m data_prep.standins.faces --out data)
+	$(if $(strip $(CHAIRS)),$(PY) -m data_prep.chairs $(call given,$(CHAIRS)) --out data,test -e data/chairs.json || $(PY) -m data_prep.standins.chairs --out data)
 
 plan: env ## what `make replicate` would run here, how many runs, estimated minutes
-	$(PY) scripts/replicate.py --plan $(SETTINGS)
+	$(PY) -m replication.replicate --plan $(SETTINGS)
 
 replicate: env-notebooks data ## everything: data, training, scores, tables, figures (continues where it was stopped)
-	$(PY) scripts/replicate.py $(SETTINGS) $(call option,--dsprites-gif,$(DSPRITES_GIF))
+	$(PY) -m replication.replicate $(SETTINGS) $(call option,--dsprites-gif,$(DSPRITES_GIF))
 
 figures: env-notebooks ## tables and figures from the committed results, no training
-	$(PY) scripts/replicate.py --figures $(call option,--profile,$(PROFILE))
+	$(PY) -m replication.replicate --figures $(call option,--profile,$(PROFILE))
 
 # One thread: the same numbers on every machine, and nothing to quarrel over two cores.
 test: env-test ## all tests, the notebooks included
@@ -101,13 +101,13 @@ test-browser: env-test ## the report page in a real browser (needs Chromium and 
 
 sweep: env ## hand 2D Shapes runs to Ray, of the paper profile unless PROFILE= says (OUT=shared folder, ADDRESS=auto), see README
 	$(PY) -m data_prep.shapes2d --out data
-	$(PY) -m dipvae_src.sweep $(SETTINGS) $(call option,--out,$(OUT)) $(call option,--address,$(ADDRESS))
+	$(PY) -m replication.engine.sweep $(SETTINGS) $(call option,--out,$(OUT)) $(call option,--address,$(ADDRESS))
 
 bench: env ## measure rendering, training and scoring on this machine
 	$(PY) scripts/bench.py
 
 publish: env-notebooks ## copy the complete runs of a profile from runs/ to results/, to be committed
-	$(PY) scripts/replicate.py --publish $(call option,--profile,$(PROFILE))
+	$(PY) -m replication.replicate --publish $(call option,--profile,$(PROFILE))
 
 readme: env-notebooks ## refresh README's tables from the result files
 	$(PY) scripts/readme.py

@@ -1,6 +1,6 @@
 """What pytest needs in a fresh clone: shapes checked at run time, and data, paths and patience for the notebooks.
 
-    make test    # or, with the packages installed: python -m pytest --nbval tests notebooks
+make test    # or, with the packages installed: python -m pytest --nbval tests notebooks
 """
 
 import os
@@ -19,7 +19,7 @@ try:
     import beartype  # noqa: F401
     from jaxtyping import install_import_hook
 
-    install_import_hook("dipvae_src", "checked.checker")
+    install_import_hook(["dipvae_src", "replication"], "checked.checker")
     SHAPES = "checked on every call (jaxtyping, beartype)"
 except ImportError as error:
     SHAPES = f"not checked ({error})"
@@ -47,7 +47,9 @@ def pytest_collection_modifyitems(items):
 def pytest_collection_finish(session):
     """Once, before the first notebook: render the data where they are not there or stale (about a second), and let matplotlib
     build its font cache, which it would announce on a notebook's stderr."""
-    if session.config.option.collectonly or not any(item.path.suffix == ".ipynb" for item in session.items):
+    if session.config.option.collectonly or not any(
+        item.path.suffix == ".ipynb" for item in session.items
+    ):
         return
     run("-m", "data_prep.shapes2d", "--out", "data")
     run("-c", "import matplotlib.font_manager")
@@ -55,4 +57,7 @@ def pytest_collection_finish(session):
 
 def run(*arguments):
     if subprocess.call([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL) != 0:
-        pytest.exit(f"`python {' '.join(arguments)}` failed (see above): the notebooks cannot run without it", returncode=1)
+        pytest.exit(
+            f"`python {' '.join(arguments)}` failed (see above): the notebooks cannot run without it",
+            returncode=1,
+        )

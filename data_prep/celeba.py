@@ -36,7 +36,11 @@ from data_prep.packed import labels_file, write_images
 
 STEM = "celeba"
 IMAGES, TEST_IMAGES, SIZE = 202_599, 19_962, (178, 218)
-ZIP, ATTRIBUTE_LIST, PARTITION_LIST = "img_align_celeba.zip", "list_attr_celeba", "list_eval_partition"
+ZIP, ATTRIBUTE_LIST, PARTITION_LIST = (
+    "img_align_celeba.zip",
+    "list_attr_celeba",
+    "list_eval_partition",
+)
 MD5 = {
     ZIP: "00d2c5bc6d35e252742224ab0c1e8fcb",
     f"{ATTRIBUTE_LIST}.txt": "75e246fa4810816ffd6ee81facbd244c",
@@ -87,39 +91,59 @@ def read_list(
     the first thing that is not as published.
     """
     if content.lstrip()[:1] == b"<":
-        raise ValueError(f"{where} is a web page, not the list: delete it and download the list itself")
+        raise ValueError(
+            f"{where} is a web page, not the list: delete it and download the list itself"
+        )
     try:
         lines = content.decode("utf-8-sig").rstrip().splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"{where} is not a text file ({error}): download it again") from error
     commas = where.endswith(".csv")
 
-    def cells(line: str) -> list[str]:  # of one line at a time: all at once would take half a gigabyte
+    def cells(
+        line: str,
+    ) -> list[str]:  # of one line at a time: all at once would take half a gigabyte
         return [cell.strip() for cell in line.split(",")] if commas else line.split()
 
     heads = 1 if commas else 2 if len(columns) > 1 else 0
     if heads:
         titles = cells(lines[heads - 1])[1 if commas else 0 :] if len(lines) >= heads else []
         if titles != list(columns):
-            odd = [title for title in titles if title not in columns] or [t for t in columns if t not in titles]
-            why = f", the first odd or missing one is {odd[0][:40]!r}" if odd else " in another order"
-            raise ValueError(f"{where} has {len(titles)} titles, {len(columns)} expected{why}: another edition, or damaged")
+            odd = [title for title in titles if title not in columns] or [
+                t for t in columns if t not in titles
+            ]
+            why = (
+                f", the first odd or missing one is {odd[0][:40]!r}" if odd else " in another order"
+            )
+            raise ValueError(
+                f"{where} has {len(titles)} titles, {len(columns)} expected{why}: another edition, or damaged"
+            )
     if heads == 2 and lines[0].strip() != str(images):
-        raise ValueError(f"{where} line 1 gives the number of images as {lines[0].strip()[:40]!r}, {images} expected")
+        raise ValueError(
+            f"{where} line 1 gives the number of images as {lines[0].strip()[:40]!r}, {images} expected"
+        )
     if len(lines) - heads != images:
-        raise ValueError(f"{where} has {len(lines) - heads:,} rows, {images:,} expected: cut short, or another edition")
+        raise ValueError(
+            f"{where} has {len(lines) - heads:,} rows, {images:,} expected: cut short, or another edition"
+        )
     table = np.empty((images, len(columns)), dtype=np.int16)
     for number, row in enumerate(map(cells, lines[heads:])):
         line = f"{where} line {number + heads + 1}"
         if len(row) != 1 + len(columns):
-            raise ValueError(f"{line} has {len(row) - 1} values, {len(columns)} expected: damaged; download it again")
+            raise ValueError(
+                f"{line} has {len(row) - 1} values, {len(columns)} expected: damaged; download it again"
+            )
         if row[0] != image_name(number):
-            raise ValueError(f"{line} is about {row[0][:40]!r}, {image_name(number)} is due: damaged; download it again")
+            raise ValueError(
+                f"{line} is about {row[0][:40]!r}, {image_name(number)} is due: damaged; download it again"
+            )
         try:
             table[number] = [values[cell] for cell in row[1:]]
         except KeyError as error:
             known = ", ".join(values)
-            raise ValueError(f"{line} holds the value {error}, only {known} are known: damaged; download it again") from None
+            raise ValueError(
+                f"{line} holds the value {error}, only {known} are known: damaged; download it again"
+            ) from None
     return table
 
 
@@ -142,28 +166,40 @@ def find_images(path: Path) -> Path:
         return path
     folders = list(_folders(path))
     unpacked = [folder for folder in folders if (folder / image_name(0)).is_file()]
-    zips = [[folder / name for folder in folders] for name in (ZIP, "archive.zip", "celeba-dataset.zip")]
+    zips = [
+        [folder / name for folder in folders] for name in (ZIP, "archive.zip", "celeba-dataset.zip")
+    ]
     for candidate in (*zips[0], *unpacked, *zips[1], *zips[2]):
         if candidate.exists():
             return candidate
-    raise FileNotFoundError(f"{path} holds neither {ZIP} nor a folder with {image_name(0)}: get the zip from {HOME}")
+    raise FileNotFoundError(
+        f"{path} holds neither {ZIP} nor a folder with {image_name(0)}: get the zip from {HOME}"
+    )
 
 
-def _read_list_file(path: Path, source: archives.Source, images: Path, stem: str) -> tuple[str, str, bytes]:
+def _read_list_file(
+    path: Path, source: archives.Source, images: Path, stem: str
+) -> tuple[str, str, bytes]:
     """Name, name for messages, and content of a list: inside the images' zip, or beside what `path` means."""
     for end in (".txt", ".csv"):
         for name in source.files if source.kind == "zip" else ():
             if name.rsplit("/")[-1] == stem + end:
                 return stem + end, f"{images}: {name}", source.read(name)
     folders = list(_folders(path)) if path.is_dir() else [path.parent]
-    if path.is_dir() and images == path:  # the folder of images itself was meant: the lists may lie beside it
+    if (
+        path.is_dir() and images == path
+    ):  # the folder of images itself was meant: the lists may lie beside it
         folders += list(path.resolve().parents)[:2]
     for file in (folder / (stem + end) for end in (".txt", ".csv") for folder in folders):
         if file.is_file():
             if file.stat().st_size > LIMITS.member:
-                raise ValueError(f"{file} is refused: {file.stat().st_size:,} bytes are too many for this list")
+                raise ValueError(
+                    f"{file} is refused: {file.stat().st_size:,} bytes are too many for this list"
+                )
             return file.name, str(file), file.read_bytes()
-    raise FileNotFoundError(f"there is no {stem}.txt (or .csv) in {folders[0]}: get it from {HOME} and put it there")
+    raise FileNotFoundError(
+        f"there is no {stem}.txt (or .csv) in {folders[0]}: get it from {HOME} and put it there"
+    )
 
 
 def _named_images(images: Path, source: archives.Source, count: int) -> list[str]:
@@ -173,7 +209,9 @@ def _named_images(images: Path, source: archives.Source, count: int) -> list[str
         base = name.rsplit("/")[-1]
         if re.fullmatch(r"\d{6}\.jpg", base):
             if base in found:
-                raise ValueError(f"{images} holds {base} twice, as {found[base]} and {name}: pass one set of images")
+                raise ValueError(
+                    f"{images} holds {base} twice, as {found[base]} and {name}: pass one set of images"
+                )
             found[base] = name
     wanted = [image_name(number) for number in range(count)]
     missing = [base for base in wanted if base not in found]
@@ -184,7 +222,9 @@ def _named_images(images: Path, source: archives.Source, count: int) -> list[str
         )
     if len(found) > count:
         extra = min(set(found) - set(wanted))
-        raise ValueError(f"{images} holds {len(found):,} images, the lists name {count:,}: {extra} is not one of them")
+        raise ValueError(
+            f"{images} holds {len(found):,} images, the lists name {count:,}: {extra} is not one of them"
+        )
     return [found[base] for base in wanted]
 
 
@@ -224,12 +264,17 @@ def pack(
         ):
             name, where, content = _read_list_file(path, source, place, stem)
             tables.append(read_list(where, content, columns, values, images))
-            files[name] = {"md5": hashlib.md5(content, usedforsecurity=False).hexdigest(), "published": name in md5}
+            files[name] = {
+                "md5": hashlib.md5(content, usedforsecurity=False).hexdigest(),
+                "published": name in md5,
+            }
             if name in md5:
                 _check_md5(where, files[name]["md5"], md5[name])
         factors, test = tables[0], tables[1][:, 0] == 2
         if test.sum() != test_images:
-            raise ValueError(f"{where} puts {test.sum():,} images into the test set (2), {test_images:,} expected")
+            raise ValueError(
+                f"{where} puts {test.sum():,} images into the test set (2), {test_images:,} expected"
+            )
         names = _named_images(place, source, images)
         if source.kind == "folder":
             files[place.name] = {"listing_sha256": source.listing, "published": False}
@@ -264,7 +309,9 @@ def pack(
         )  # fmt: skip
 
 
-def download(folder: Path, url: str = URL, md5: Mapping[str, str] = MD5, say=lambda line: None) -> None:
+def download(
+    folder: Path, url: str = URL, md5: Mapping[str, str] = MD5, say=lambda line: None
+) -> None:
     """Fetch the three published files into `folder`, the small ones first; each is checked before it gets its name.
 
     Raises OSError or ValueError, which also say how to place the files by hand.
@@ -287,7 +334,9 @@ def download(folder: Path, url: str = URL, md5: Mapping[str, str] = MD5, say=lam
 
 def main(argv: list[str] | None = None) -> int:
     where = f"folder with the images and lists, or {ZIP} with the lists beside it"
-    return commands.pack_command("celeba", "CelebA", where, "celeba", SIZE, CROP, download, pack, argv)
+    return commands.pack_command(
+        "celeba", "CelebA", where, "celeba", SIZE, CROP, download, pack, argv
+    )
 
 
 if __name__ == "__main__":

@@ -58,7 +58,9 @@ def views(
         if match := _VIEW.fullmatch(name):
             chair, view = match[1], (int(match[3]), int(match[2]))
             if view in found.setdefault(chair, {}):
-                raise ValueError(f"{where} holds one view twice: {found[chair][view]} and {name}; take a fresh copy")
+                raise ValueError(
+                    f"{where} holds one view twice: {found[chair][view]} and {name}; take a fresh copy"
+                )
             found[chair][view] = name
     if len(found) != chairs:
         raise ValueError(
@@ -66,16 +68,29 @@ def views(
         )
     counts = Counter(view for chair in found.values() for view in chair)
     common = {view for view, count in counts.items() if 2 * count > chairs}
-    angles = sorted({azimuth for azimuth, _ in common}), sorted({elevation for _, elevation in common})
+    angles = (
+        sorted({azimuth for azimuth, _ in common}),
+        sorted({elevation for _, elevation in common}),
+    )
     for chair, there in sorted(found.items()):
         odd = common.symmetric_difference(there)
         if odd:
             azimuth, elevation = min(odd)
-            has = "has a view that other chairs lack" if (azimuth, elevation) in there else "lacks a view"
-            raise ValueError(f"{where}: chair {chair} {has}, p{elevation:03d} t{azimuth:03d}; take a fresh copy")
-    if (len(angles[0]), len(angles[1])) != (azimuths, elevations) or len(common) != azimuths * elevations:
+            has = (
+                "has a view that other chairs lack"
+                if (azimuth, elevation) in there
+                else "lacks a view"
+            )
+            raise ValueError(
+                f"{where}: chair {chair} {has}, p{elevation:03d} t{azimuth:03d}; take a fresh copy"
+            )
+    if (len(angles[0]), len(angles[1])) != (azimuths, elevations) or len(
+        common
+    ) != azimuths * elevations:
         seen = f"{len(common)} views ({len(angles[0])} azimuths, {len(angles[1])} elevations)"
-        raise ValueError(f"{where} has {seen}, {azimuths} azimuths by {elevations} elevations expected: another archive")
+        raise ValueError(
+            f"{where} has {seen}, {azimuths} azimuths by {elevations} elevations expected: another archive"
+        )
     files = [found[chair][a, e] for chair in sorted(found) for a in angles[0] for e in angles[1]]
     return sorted(found), *angles, files
 
@@ -103,12 +118,16 @@ def pack(
     """
     say(f"checking {path}")
     with archives.opened(path, LIMITS) as source:
-        names, azimuth_values, elevation_values, files = views(path, source.files, chairs, azimuths, elevations)
+        names, azimuth_values, elevation_values, files = views(
+            path, source.files, chairs, azimuths, elevations
+        )
         if source.kind == "folder":
             proof = {"listing_sha256": source.listing}
         else:
             proof = {"sha256": archives.checksum(path, "sha256")}
-        say("unverified edition: no checksum was published; counts, names and image sizes are checked instead")
+        say(
+            "unverified edition: no checksum was published; counts, names and image sizes are checked instead"
+        )
         classes = np.unravel_index(np.arange(len(files)), (chairs, azimuths, elevations))
         test_chairs = held_out(names)
         info = {
@@ -155,7 +174,9 @@ def download(path: Path, url: str = URL, say=lambda line: None) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     where = f"the file {TAR}, or the folder that it unpacks to"
-    return commands.pack_command("chairs", "3D Chairs", where, TAR, SIZE, CROP, download, pack, argv)
+    return commands.pack_command(
+        "chairs", "3D Chairs", where, TAR, SIZE, CROP, download, pack, argv
+    )
 
 
 if __name__ == "__main__":

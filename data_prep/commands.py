@@ -16,13 +16,27 @@ def pack_command(
 
     `download(path, say=)` and `pack(path, out, crop, processes, say=)` raise OSError or ValueError, shown in one line.
     """
-    parser = argparse.ArgumentParser(prog=f"data_prep.{name}", description=f"Check and pack {title}.")
+    parser = argparse.ArgumentParser(
+        prog=f"data_prep.{name}", description=f"Check and pack {title}."
+    )
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--path", type=Path, help=path_help)
-    which.add_argument("--download", action="store_true", help=f"fetch it into OUT/{place} first, continuing if interrupted")
-    parser.add_argument("--out", type=Path, default=Path("data"), help="folder to write to (default: data)")
-    parser.add_argument("--crop", default=",".join(map(str, crop)), help="left,top,right,bottom in pixels (default: %(default)s)")
-    parser.add_argument("--processes", type=int, help="how many pack at a time (default: one a core)")
+    which.add_argument(
+        "--download",
+        action="store_true",
+        help=f"fetch it into OUT/{place} first, continuing if interrupted",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("data"), help="folder to write to (default: data)"
+    )
+    parser.add_argument(
+        "--crop",
+        default=",".join(map(str, crop)),
+        help="left,top,right,bottom in pixels (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--processes", type=int, help="how many pack at a time (default: one a core)"
+    )
     arguments = parser.parse_args(argv)
 
     def say(line: str) -> None:
@@ -34,11 +48,20 @@ def pack_command(
             raise ValueError(f"--processes must be 1 or more, not {arguments.processes}")
         if arguments.download:
             download(arguments.out / place, say=say)
-        pack(arguments.path or arguments.out / place, arguments.out, box, arguments.processes, say=say)
+        pack(
+            arguments.path or arguments.out / place,
+            arguments.out,
+            box,
+            arguments.processes,
+            say=say,
+        )
     except (OSError, ValueError) as error:
         print(f"data_prep.{name}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"data_prep.{name}: interrupted; the same command goes on from what is packed or downloaded", file=sys.stderr)
+        print(
+            f"data_prep.{name}: interrupted; the same command goes on from what is packed or downloaded",
+            file=sys.stderr,
+        )
         return 130
     return 0

@@ -56,7 +56,9 @@ def packed_problem(out: Path, stem: str, sha256: str | None = None) -> str | Non
     """
     sidecar = out / f"{stem}.json"
     if not sidecar.is_file():
-        pixels = next((p for p in (out / f"{stem}.bits", out / f"{stem}.rgb") if p.is_file()), sidecar)
+        pixels = next(
+            (p for p in (out / f"{stem}.bits", out / f"{stem}.rgb") if p.is_file()), sidecar
+        )
         return f"{sidecar if pixels.is_file() else out / f'{stem}.bits'} is missing"
     try:
         info = json.loads(sidecar.read_text())
@@ -68,7 +70,9 @@ def packed_problem(out: Path, stem: str, sha256: str | None = None) -> str | Non
         return f"{pixels} is missing"
     if pixels.stat().st_size != size:
         return f"{pixels} has {pixels.stat().st_size:,} bytes, {size:,} expected"
-    expected = {pixels: digest if sha256 is None else sha256} | ({out / f"{stem}.labels.npz": labels} if labels else {})
+    expected = {pixels: digest if sha256 is None else sha256} | (
+        {out / f"{stem}.labels.npz": labels} if labels else {}
+    )
     for path, wanted in expected.items():
         if not path.is_file():
             return f"{path} is missing"
@@ -77,7 +81,9 @@ def packed_problem(out: Path, stem: str, sha256: str | None = None) -> str | Non
     return None
 
 
-def labels_file(factors: Int16[np.ndarray, "images factors"], test: Bool[np.ndarray, " images"]) -> bytes:
+def labels_file(
+    factors: Int16[np.ndarray, "images factors"], test: Bool[np.ndarray, " images"]
+) -> bytes:
     """The content of <stem>.labels.npz; the same bytes for the same labels."""
     buffer = io.BytesIO()
     np.savez(buffer, factors=factors.astype(np.int16), test=test.astype(bool))
@@ -105,10 +111,15 @@ def _size(info: dict) -> int:
 def _check_room(pixels: Path, needed: int) -> None:
     free = shutil.disk_usage(pixels.parent).free
     if free < needed:
-        raise OSError(errno.ENOSPC, f"{needed / 1e6:,.0f} MB are needed for {pixels} and {free / 1e6:,.0f} MB are free")
+        raise OSError(
+            errno.ENOSPC,
+            f"{needed / 1e6:,.0f} MB are needed for {pixels} and {free / 1e6:,.0f} MB are free",
+        )
 
 
-def _complete(part: Path, info: dict, written: int, digest: str, sha256: str | None, labels: bytes | None) -> dict:
+def _complete(
+    part: Path, info: dict, written: int, digest: str, sha256: str | None, labels: bytes | None
+) -> dict:
     """Check what was written to <pixels>.part, then name it, with its labels before it and its JSON after it."""
     pixels = part.with_suffix("")
     if written != _size(info):
@@ -126,7 +137,12 @@ def _complete(part: Path, info: dict, written: int, digest: str, sha256: str | N
 
 
 def write_packed(
-    out: Path, stem: str, pieces: Iterable[bytes], info: dict, sha256: str | None = None, labels: bytes | None = None
+    out: Path,
+    stem: str,
+    pieces: Iterable[bytes],
+    info: dict,
+    sha256: str | None = None,
+    labels: bytes | None = None,
 ) -> dict:
     """Write packed images, their labels if they have any, and their JSON under `out`; return what the JSON says.
 
@@ -152,7 +168,9 @@ def write_packed(
     except BaseException as error:
         part.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise OSError(error.errno, f"cannot write {pixels}, nothing of it was kept: {error.strerror}") from error
+            raise OSError(
+                error.errno, f"cannot write {pixels}, nothing of it was kept: {error.strerror}"
+            ) from error
         raise
 
 
@@ -186,13 +204,21 @@ def write_images(
     _check_room(pixels, _size(info) + len(labels) - (part.stat().st_size if part.exists() else 0))
     digest, written = _kept(part, journal, json.dumps(identity, sort_keys=True))
     first = written // BYTES_PER_RGB
-    say(f"packing {images:,} images into {pixels}" + (f", going on from image {first:,}" if first else ""))
-    tasks = ([read(i) for i in range(start, min(start + CHUNK, images))] for start in range(first, images, CHUNK))
+    say(
+        f"packing {images:,} images into {pixels}"
+        + (f", going on from image {first:,}" if first else "")
+    )
+    tasks = (
+        [read(i) for i in range(start, min(start + CHUNK, images))]
+        for start in range(first, images, CHUNK)
+    )
     begun = shown = time.monotonic()
     try:
         with (
             closing(_made(work, tasks, processes or cores())) as pieces,
-            open(part, "ab", buffering=0) as file,  # no buffers, which would write again, and fail again, when closed
+            open(
+                part, "ab", buffering=0
+            ) as file,  # no buffers, which would write again, and fail again, when closed
             open(journal, "ab", buffering=0) as notes,
         ):
             for piece in pieces:
@@ -207,7 +233,9 @@ def write_images(
                 if now - shown >= SAY_EVERY:
                     shown, rate = now, (done - first) / (now - begun)
                     left = (images - done) / rate / 60
-                    say(f"  {done:,} of {images:,} images, {rate:,.0f} a second, {left:.1f} minutes left")
+                    say(
+                        f"  {done:,} of {images:,} images, {rate:,.0f} a second, {left:.1f} minutes left"
+                    )
             with _writing(part):
                 os.fsync(file.fileno())
         with _writing(part):
@@ -219,7 +247,9 @@ def write_images(
     journal.unlink(missing_ok=True)
     took = time.monotonic() - begun
     rate = (images - first) / max(took, 1e-9)
-    say(f"wrote {info['bytes']:,} bytes in {took:.1f} s ({rate:,.0f} images a second), sha256 {info['sha256']}")
+    say(
+        f"wrote {info['bytes']:,} bytes in {took:.1f} s ({rate:,.0f} images a second), sha256 {info['sha256']}"
+    )
     return info
 
 
@@ -248,7 +278,11 @@ def _same(sidecar: Path, identity: dict) -> bool:
 def _kept(part: Path, journal: Path, head: str) -> tuple:
     """The digest so far and the length of the pieces that an interrupted call left whole; both files are cut to them."""
     digest, written, lines = hashlib.sha256(), 0, [head.encode() + b"\n"]
-    there = journal.read_bytes().splitlines(keepends=True) if journal.is_file() and part.is_file() else []
+    there = (
+        journal.read_bytes().splitlines(keepends=True)
+        if journal.is_file() and part.is_file()
+        else []
+    )
     if there[:1] == lines:
         with open(part, "rb") as file:
             for line in there[1:]:
@@ -284,7 +318,9 @@ def _made(work: Callable, tasks: Iterable, processes: int) -> Iterator[bytes]:
         while waiting:
             yield waiting.popleft().result()
     except BrokenProcessPool as error:
-        raise OSError("a packing process was killed (out of memory?); the same command goes on from there") from error
+        raise OSError(
+            "a packing process was killed (out of memory?); the same command goes on from there"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -66,7 +66,9 @@ ELLIPSE_STRETCH, ELLIPSE_CORNERS = 1.33, 100
 HEART_WIDTH, HEART_HEIGHT, HEART_OFFSET, HEART_CORNERS = 16.0, 14.5, 0.15, 150
 
 # _FROM_COLUMN[c]: a row of 64 pixels as an integer, leftmost pixel in the highest bit, on from column c to the right end
-_FROM_COLUMN = np.array([(1 << (WIDTH - column)) - 1 for column in range(WIDTH + 1)], dtype=np.uint64)
+_FROM_COLUMN = np.array(
+    [(1 << (WIDTH - column)) - 1 for column in range(WIDTH + 1)], dtype=np.uint64
+)
 
 
 def square(half_side: float = RADIUS) -> np.ndarray:
@@ -75,7 +77,9 @@ def square(half_side: float = RADIUS) -> np.ndarray:
 
 
 def ellipse(
-    a: float = RADIUS * ELLIPSE_STRETCH, b: float = RADIUS / ELLIPSE_STRETCH, corners: int = ELLIPSE_CORNERS
+    a: float = RADIUS * ELLIPSE_STRETCH,
+    b: float = RADIUS / ELLIPSE_STRETCH,
+    corners: int = ELLIPSE_CORNERS,
 ) -> np.ndarray:
     """Corners (corners, 2) of the ellipse with semi-axes a and b, the first on the right end."""
     turns = [2 * math.pi * k / corners for k in range(corners)]
@@ -91,7 +95,10 @@ def heart(
     """Corners (corners, 2) of the heart, the first at the cleft; the curve's y points up, the picture's down."""
     turns = [2 * math.pi * k / corners for k in range(corners)]
     x = [16 * math.sin(t) ** 3 for t in turns]
-    y = [13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t) for t in turns]
+    y = [
+        13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)
+        for t in turns
+    ]
     return RADIUS * np.array([(u / width, -(v / height + offset)) for u, v in zip(x, y)])
 
 
@@ -101,7 +108,12 @@ def _outline(shape: int) -> np.ndarray:
 
 
 def placed(
-    outline: np.ndarray, scale: int, orientation: int, pos_x: np.ndarray, pos_y: np.ndarray, grid: int = SUBPIXELS
+    outline: np.ndarray,
+    scale: int,
+    orientation: int,
+    pos_x: np.ndarray,
+    pos_y: np.ndarray,
+    grid: int = SUBPIXELS,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The corners on the picture in whole steps of 1/grid pixel: x (len(pos_x), corners) and y (len(pos_y), corners), int64.
 
@@ -155,7 +167,9 @@ def fill(x: np.ndarray, y: np.ndarray, grid: int = SUBPIXELS) -> np.ndarray:
     return rows.reshape(len(x), len(y), HEIGHT)
 
 
-def _packed(shape: int, scale: int, orientation: int, pos_x: np.ndarray, pos_y: np.ndarray) -> np.ndarray:
+def _packed(
+    shape: int, scale: int, orientation: int, pos_x: np.ndarray, pos_y: np.ndarray
+) -> np.ndarray:
     """The pictures at every posX by every posY, packed: (X, Y, 512) uint8."""
     rows = fill(*placed(_outline(shape), scale, orientation, pos_x, pos_y))
     return rows.astype(">u8").view(np.uint8).reshape(len(pos_x), len(pos_y), BYTES_PER_IMAGE)
@@ -171,23 +185,27 @@ def _checked(values, what: str, columns: int | None = None) -> np.ndarray:
     return values
 
 
-def classes_of(index: Integer[np.ndarray, "n"]) -> Integer[np.ndarray, "n 5"]:
+def classes_of(index: Integer[np.ndarray, " n"]) -> Integer[np.ndarray, "n 5"]:
     """The classes (shape, scale, orientation, posX, posY) of the images at these places in the official order.
 
     Raises ValueError if `index` is not one-dimensional, not integer, or outside 0 to 737,279.
     """
     index = _checked(index, "index")
-    if index.size and not (0 <= index.min() and index.max() < N_IMAGES):
-        raise ValueError(f"index must lie in 0 to {N_IMAGES - 1}, found {index.min()} to {index.max()}")
+    if index.size and not (index.min() >= 0 and index.max() < N_IMAGES):
+        raise ValueError(
+            f"index must lie in 0 to {N_IMAGES - 1}, found {index.min()} to {index.max()}"
+        )
     return np.stack(np.unravel_index(index.astype(np.int64), FACTOR_SIZES), axis=1)
 
 
-def index_of(latents_classes: Integer[np.ndarray, "n 5"]) -> Integer[np.ndarray, "n"]:
+def index_of(latents_classes: Integer[np.ndarray, "n 5"]) -> Integer[np.ndarray, " n"]:
     """The places in the official order of the images with these classes; undoes `classes_of`, same checks as `render`."""
     classes = _checked(latents_classes, "latents_classes", len(FACTORS)).astype(np.int64)
     for name, size, column in zip(FACTORS, FACTOR_SIZES, classes.T):
-        if column.size and not (0 <= column.min() and column.max() < size):
-            raise ValueError(f"{name} must lie in 0 to {size - 1}, found {column.min()} to {column.max()}")
+        if column.size and not (column.min() >= 0 and column.max() < size):
+            raise ValueError(
+                f"{name} must lie in 0 to {size - 1}, found {column.min()} to {column.max()}"
+            )
     return np.ravel_multi_index(tuple(classes.T), FACTOR_SIZES)
 
 
@@ -217,7 +235,9 @@ def packed_pieces(say=lambda line: None) -> Iterator[bytes]:
         if sprite and sprite % 180 == 0:
             say(f"  {sprite * N_IMAGES // sprites:,} of {N_IMAGES:,} images")
         shape, scale, orientation = np.unravel_index(sprite, FACTOR_SIZES[:3])
-        yield _packed(shape, scale, orientation, np.arange(FACTOR_SIZES[3]), np.arange(FACTOR_SIZES[4])).tobytes()
+        yield _packed(
+            shape, scale, orientation, np.arange(FACTOR_SIZES[3]), np.arange(FACTOR_SIZES[4])
+        ).tobytes()
 
 
 def write_all(out: Path, say=lambda line: None) -> None:
@@ -237,12 +257,18 @@ def write_all(out: Path, say=lambda line: None) -> None:
         "factors": [{"name": name, "values": list(FACTOR_VALUES[name])} for name in FACTORS],
     }
     info = write_packed(out, STEM, packed_pieces(say), info, SHA256)
-    say(f"wrote {info['bytes']:,} bytes in {time.perf_counter() - start:.1f} s, sha256 {info['sha256']}")
+    say(
+        f"wrote {info['bytes']:,} bytes in {time.perf_counter() - start:.1f} s, sha256 {info['sha256']}"
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="data_prep.shapes2d", description="Draw 2D Shapes and store it bit-packed.")
-    parser.add_argument("--out", type=Path, default=Path("data"), help="folder to write to (default: data)")
+    parser = argparse.ArgumentParser(
+        prog="data_prep.shapes2d", description="Draw 2D Shapes and store it bit-packed."
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("data"), help="folder to write to (default: data)"
+    )
     try:
         write_all(parser.parse_args(argv).out, lambda line: print(line, flush=True))
     except (OSError, ValueError) as error:

@@ -20,14 +20,24 @@ from dipvae_src.sap import check_codes
 class Attributes:
     """The predictor of each attribute and its scores on the test images, in percent."""
 
-    direction: Float[np.ndarray, "attributes latents"]  # w_k: mean of mu with the attribute minus mean without
-    bias: Float[np.ndarray, "attributes"]  # an image has the attribute where mu . w_k + b_k > 0
-    accuracy: Float[np.ndarray, "attributes"]  # share of the test images named rightly
-    balanced: Float[np.ndarray, "attributes"]  # mean of the shares named rightly with and without; a constant guess has 50
-    majority: Float[np.ndarray, "attributes"]  # accuracy of always naming the value commoner among the test images
-    single_latent: Integer[np.ndarray, "attributes"]  # the latent with the largest |w_k|; the first of equal ones
-    single_accuracy: Float[np.ndarray, "attributes"]  # with that entry of w_k alone, its bias fitted anew
-    single_balanced: Float[np.ndarray, "attributes"]
+    direction: Float[
+        np.ndarray, "attributes latents"
+    ]  # w_k: mean of mu with the attribute minus mean without
+    bias: Float[np.ndarray, " attributes"]  # an image has the attribute where mu . w_k + b_k > 0
+    accuracy: Float[np.ndarray, " attributes"]  # share of the test images named rightly
+    balanced: Float[
+        np.ndarray, "attributes"
+    ]  # mean of the shares named rightly with and without; a constant guess has 50
+    majority: Float[
+        np.ndarray, "attributes"
+    ]  # accuracy of always naming the value commoner among the test images
+    single_latent: Integer[
+        np.ndarray, "attributes"
+    ]  # the latent with the largest |w_k|; the first of equal ones
+    single_accuracy: Float[
+        np.ndarray, "attributes"
+    ]  # with that entry of w_k alone, its bias fitted anew
+    single_balanced: Float[np.ndarray, " attributes"]
 
 
 @no_type_check  # its own checks say more
@@ -54,17 +64,23 @@ def predict_attributes(
     test_mu, test_has = _check("test", test_mu, test_attributes)
     for what, ours, theirs in (("latents", train_mu, test_mu), ("attributes", train_has, test_has)):
         if ours.shape[1] != theirs.shape[1]:
-            raise ValueError(f"the training images have {ours.shape[1]} {what}, the test images {theirs.shape[1]}; give the same")
+            raise ValueError(
+                f"the training images have {ours.shape[1]} {what}, the test images {theirs.shape[1]}; give the same"
+            )
 
     count = train_has.sum(axis=0)[:, None]  # (K, 1)
     centred = train_mu - train_mu.mean(axis=0)  # a mean far from 0 would cost digits
-    within = train_has.T.astype(float) @ centred  # (K, N) @ (N, D); over the images without, the sum is the rest
+    within = (
+        train_has.T.astype(float) @ centred
+    )  # (K, N) @ (N, D); over the images without, the sum is the rest
     direction = within / count - (centred.sum(axis=0) - within) / (len(centred) - count)
     single_latent = np.abs(direction).argmax(axis=1)
     single = np.where(np.arange(direction.shape[1]) == single_latent[:, None], direction, 0.0)
 
     share = test_has.mean(axis=0)
-    _, single_accuracy, single_balanced = _fit_and_score(single, train_mu, train_has, test_mu, test_has)
+    _, single_accuracy, single_balanced = _fit_and_score(
+        single, train_mu, train_has, test_mu, test_has
+    )
     return Attributes(
         direction, *_fit_and_score(direction, train_mu, train_has, test_mu, test_has), 100 * np.maximum(share, 1 - share),
         single_latent, single_accuracy, single_balanced,
@@ -86,7 +102,9 @@ def _hinge_bias(scores, has):
     # So the slope of the sum begins at -P, P the number of samples with y = 1, rises by 1 at each kink, and is 0 exactly
     # between the P-th and the (P + 1)-th smallest kink. Every b in that interval is a minimiser; its middle is taken.
     count = int(has.sum())
-    kinks = np.partition(np.where(has, 1.0, -1.0) - scores, (count - 1, count))  # sorted as far as is needed
+    kinks = np.partition(
+        np.where(has, 1.0, -1.0) - scores, (count - 1, count)
+    )  # sorted as far as is needed
     return (kinks[count - 1] + kinks[count]) / 2
 
 
@@ -95,7 +113,11 @@ def _check(part, mu, attributes):
     try:
         mu, attributes = check_codes(mu, attributes, min_latents=1)
     except ValueError as error:
-        raise ValueError(f"{part} images: {error} (latents are mu, factors the attributes)") from None
+        raise ValueError(
+            f"{part} images: {error} (latents are mu, factors the attributes)"
+        ) from None
     for row, column in np.argwhere((attributes != 0) & (attributes != 1))[:1]:
-        raise ValueError(f"{part} images: attribute {column} is {attributes[row, column]} at row {row}; attributes are 0 or 1")
+        raise ValueError(
+            f"{part} images: attribute {column} is {attributes[row, column]} at row {row}; attributes are 0 or 1"
+        )
     return mu, attributes.astype(bool)

@@ -18,7 +18,11 @@ from torch import Tensor
 SPLIT_SEED = 0  # one order of the images for every run, whatever its seed
 TEST_SHARE = 0.1  # where the data set does not say which images are held out
 # The official file is used where it is there; `make data` draws what stands in for it.
-SOURCES = {"shapes2d": ("dsprites", "shapes2d"), "celeba": ("celeba", "faces"), "chairs": ("chairs", "standin_chairs")}
+SOURCES = {
+    "shapes2d": ("dsprites", "shapes2d"),
+    "celeba": ("celeba", "faces"),
+    "chairs": ("chairs", "standin_chairs"),
+}
 SIDE = 64
 
 
@@ -34,7 +38,9 @@ class Packed:
     discrete: tuple[bool, ...]  # for SAP
     bits: Tensor  # (N, bytes) uint8: eight pixels a byte, first in the highest bit; or, of colour images, one a byte, plane by plane
     table: Tensor | None  # (256, 8) float32: a byte's eight pixels; None for colour images
-    labels: np.ndarray | None = None  # (N, K) int16; None where the images enumerate all combinations, the last factor fastest
+    labels: np.ndarray | None = (
+        None  # (N, K) int16; None where the images enumerate all combinations, the last factor fastest
+    )
     held_out: Tensor | None = None  # (N,) bool; None: a random TEST_SHARE
 
     @property
@@ -50,7 +56,9 @@ class Packed:
         """The images of these indices, 0 to 1 (binary ones: 0 or 1), flat."""
         if self.table is None:
             return self.bits[indices].float().div_(255)
-        return F.embedding(self.bits[indices].int(), self.table).flatten(1)  # (B, 512) -> (B, 512, 8) -> (B, 4096)
+        return F.embedding(self.bits[indices].int(), self.table).flatten(
+            1
+        )  # (B, 512) -> (B, 512, 8) -> (B, 4096)
 
     def factors(self, indices: Int64[Tensor, " batch"]) -> np.ndarray:
         """The factors' classes of these indices, (B, K) int64."""
@@ -77,7 +85,9 @@ def described(data_dir: str | Path, name: str = "shapes2d") -> Path | None:
     return next((path for path in paths if path.exists()), None)
 
 
-def load(name: str = "shapes2d", data_dir: str | Path = "data", device: str | torch.device = "cpu") -> Packed:
+def load(
+    name: str = "shapes2d", data_dir: str | Path = "data", device: str | torch.device = "cpu"
+) -> Packed:
     """The packed data set `name`, checked against its checksums.
 
     Raises ValueError for an unknown name or a truncated or altered file, FileNotFoundError where no file is there.
@@ -93,38 +103,62 @@ def load(name: str = "shapes2d", data_dir: str | Path = "data", device: str | to
     try:
         facts = json.loads(sidecar.read_text())
         count, source, wanted = facts["images"], facts["source"], facts["sha256"]
-        length = facts["height"] * facts["width"] * 3 if colour else facts["height"] * facts["width"] // 8
+        length = (
+            facts["height"] * facts["width"] * 3
+            if colour
+            else facts["height"] * facts["width"] // 8
+        )
         sizes = {factor["name"]: len(factor["values"]) for factor in facts["factors"]}
-        discrete = tuple(factor.get("discrete", factor["name"] == "shape") for factor in facts["factors"])
+        discrete = tuple(
+            factor.get("discrete", factor["name"] == "shape") for factor in facts["factors"]
+        )
         labels_wanted = facts["labels_sha256"] if colour else None
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{sidecar}, which describes {path.name}, is damaged ({error!r}); {mend}") from error
+        raise ValueError(
+            f"{sidecar}, which describes {path.name}, is damaged ({error!r}); {mend}"
+        ) from error
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing though {sidecar.name} describes it; {mend}")
     if path.stat().st_size != count * length:
-        raise ValueError(f"{path} has {path.stat().st_size:,} bytes, not {count * length:,}; {mend}")
+        raise ValueError(
+            f"{path} has {path.stat().st_size:,} bytes, not {count * length:,}; {mend}"
+        )
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != wanted:
         raise ValueError(f"{path} is altered: its SHA-256 is not the one in {sidecar.name}; {mend}")
-    labels, held_out = read_labels(sidecar.with_suffix(".labels.npz"), labels_wanted, (count, len(sizes)), mend) if colour else (None, None)
+    labels, held_out = (
+        read_labels(sidecar.with_suffix(".labels.npz"), labels_wanted, (count, len(sizes)), mend)
+        if colour
+        else (None, None)
+    )
     # Copy-on-write: processes of a sweep share the pages, and torch asks for writable memory.
     bits = torch.from_numpy(np.memmap(path, np.uint8, mode="c", shape=(count, length)))
-    table = None if colour else ((torch.arange(256)[:, None] >> torch.arange(7, -1, -1)) & 1).float().to(device)
+    table = (
+        None
+        if colour
+        else ((torch.arange(256)[:, None] >> torch.arange(7, -1, -1)) & 1).float().to(device)
+    )
     return Packed(
         name=facts["name"], source=source, sha256=digest, factor_names=tuple(sizes), factor_sizes=tuple(sizes.values()),
         discrete=discrete, bits=bits.to(device), table=table, labels=labels, held_out=held_out,
     )  # fmt: skip
 
 
-def read_labels(path: Path, sha256: str, shape: tuple[int, int], mend: str) -> tuple[np.ndarray, Tensor]:
+def read_labels(
+    path: Path, sha256: str, shape: tuple[int, int], mend: str
+) -> tuple[np.ndarray, Tensor]:
     """The labels (N, K) and which images are held out (N,); ValueError or FileNotFoundError where the file is not what it should be."""
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing; {mend}")
     if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-        raise ValueError(f"{path} is altered: its SHA-256 is not the one that its description names; {mend}")
+        raise ValueError(
+            f"{path} is altered: its SHA-256 is not the one that its description names; {mend}"
+        )
     with np.load(path, allow_pickle=False) as file:
         labels, held_out = file["factors"], file["test"]
     if labels.shape != shape or held_out.shape != shape[:1] or not held_out.any() or held_out.all():
-        raise ValueError(f"{path} holds {labels.shape} labels, not {shape}, or holds out none or all of the images; {mend}")
+        raise ValueError(
+            f"{path} holds {labels.shape} labels, not {shape}, or holds out none or all of the images; {mend}"
+        )
     return labels, torch.from_numpy(held_out)

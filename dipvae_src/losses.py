@@ -70,12 +70,16 @@ def joint_third_central_moments(
     batch, latents = mu.shape
     pairs = (centred[:, :, None] * centred[:, None, :]).flatten(1)  # (B, D * D)
     moments = (centred.T @ pairs / batch).view(latents, latents, latents)  # E[d_i d_j d_k]
-    shared = torch.diag_embed(centred.T @ variance / batch)  # (i, j, k): E[d_i sigma_j^2] where j = k, else 0
+    shared = torch.diag_embed(
+        centred.T @ variance / batch
+    )  # (i, j, k): E[d_i sigma_j^2] where j = k, else 0
     return moments + shared + shared.permute(1, 0, 2) + shared.permute(1, 2, 0)
 
 
 def running_covariance(
-    covariance: Float[Tensor, "latent latent"], before: Float[Tensor, "latent latent"], memory: float | Float[Tensor, ""]
+    covariance: Float[Tensor, "latent latent"],
+    before: Float[Tensor, "latent latent"],
+    memory: float | Float[Tensor, ""],
 ) -> Float[Tensor, "latent latent"]:
     """memory * before + (1 - memory) * covariance: less noise than one minibatch's covariance, for claim 6 of the paper.
 
@@ -127,7 +131,9 @@ def kl_to_standard_normal(
 
 
 def negative_elbo(
-    nll: Float[Tensor, " batch"], mu: Float[Tensor, "batch latent"], log_var: Float[Tensor, "batch latent"]
+    nll: Float[Tensor, " batch"],
+    mu: Float[Tensor, "batch latent"],
+    log_var: Float[Tensor, "batch latent"],
 ) -> Loss:
     """The VAE's loss: the mean over the batch of -log p(x|z) + KL(q(z|x) || p(z)) (paper, Eq. 1)."""
     return beta_vae(nll, mu, log_var, beta=1.0)
@@ -157,7 +163,9 @@ def dip_vae_i(
     `covariance`: another estimate of it than the minibatch's (running_covariance).
     """
     elbo = negative_elbo(nll, mu, log_var)
-    penalty = dip_penalty(covariance_of_means(mu) if covariance is None else covariance, lambda_od, lambda_d)
+    penalty = dip_penalty(
+        covariance_of_means(mu) if covariance is None else covariance, lambda_od, lambda_d
+    )
     return elbo._replace(total=elbo.total + penalty, penalty=penalty)
 
 
@@ -177,8 +185,14 @@ def dip_vae_ii(
     `joint`, all of them. `covariance`: another estimate than the minibatch's (running_covariance).
     """
     elbo = negative_elbo(nll, mu, log_var)
-    penalty = dip_penalty(total_covariance(mu, log_var) if covariance is None else covariance, lambda_od, lambda_d)
+    penalty = dip_penalty(
+        total_covariance(mu, log_var) if covariance is None else covariance, lambda_od, lambda_d
+    )
     if lambda_3 > 0:
-        moments = joint_third_central_moments(mu, log_var).flatten() if joint else third_central_moments(mu, log_var)
+        moments = (
+            joint_third_central_moments(mu, log_var).flatten()
+            if joint
+            else third_central_moments(mu, log_var)
+        )
         penalty = penalty + third_moment_penalty(moments, lambda_3)
     return elbo._replace(total=elbo.total + penalty, penalty=penalty)

@@ -67,13 +67,17 @@ def fc_vae(latents: int = 10, width: int = 1200, channels: int = 1) -> VAE:
     return VAE(encoder, decoder)
 
 
-def conv_vae(latents: int = 32, width: int = 256, channels: int = 3, filters: int = 32, last_kernel: int = 4) -> VAE:
+def conv_vae(
+    latents: int = 32, width: int = 256, channels: int = 3, filters: int = 32, last_kernel: int = 4
+) -> VAE:
     """The convolutional pair for 64 x 64 images (Higgins et al. 2017, Table 1): sides 64 - 32 - 16 - 8 - 4."""
     counts = (channels, filters, filters, 2 * filters, 2 * filters)
     kernels = (4, 4, last_kernel, last_kernel)
     down, up = [], []
     for inputs, outputs, kernel in zip(counts, counts[1:], kernels):
-        shape = dict(kernel_size=kernel, stride=2, padding=kernel // 2 - 1)  # each halves, or doubles, the side
+        shape = dict(
+            kernel_size=kernel, stride=2, padding=kernel // 2 - 1
+        )  # each halves, or doubles, the side
         down += [nn.Conv2d(inputs, outputs, **shape), nn.ReLU()]
         up = [nn.ConvTranspose2d(outputs, inputs, **shape), nn.ReLU(), *up]
     features = counts[-1] * 4 * 4
@@ -97,7 +101,9 @@ NETWORKS = {
 }
 
 
-def build(network: str, latents: int, width: int, channels: int, seed: int, filters: int = 32) -> VAE:
+def build(
+    network: str, latents: int, width: int, channels: int, seed: int, filters: int = 32
+) -> VAE:
     """A network of the table with its weights drawn from `seed` alone; the global random state is left as it was.
 
     Raises ValueError for a network that is not in the table.
@@ -105,5 +111,7 @@ def build(network: str, latents: int, width: int, channels: int, seed: int, filt
     if network not in NETWORKS:
         raise ValueError(f"unknown network {network!r}; the networks are {', '.join(NETWORKS)}")
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # the CPU's alone; torch.manual_seed would reseed a GPU's, too
+        torch.default_generator.manual_seed(
+            seed
+        )  # the CPU's alone; torch.manual_seed would reseed a GPU's, too
         return NETWORKS[network](latents, width, channels, filters)

@@ -13,7 +13,6 @@ from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
-from sklearn.svm import LinearSVC
 
 # A latent is switched off when the variance of its mean over the data is below this. The paper does not give its
 # threshold; 0.01 is the active-units threshold of Burda et al. 2016 ("Importance Weighted Autoencoders").
@@ -28,8 +27,8 @@ class SAP:
 
     score: float  # mean of the gaps, 0 to 1 (the paper's CelebA numbers are 100 times this)
     matrix: Float[np.ndarray, "latents factors"]  # S_ij: how well latent i alone predicts factor j
-    gaps: Float[np.ndarray, "factors"]  # largest minus second largest entry of each column
-    active: Bool[np.ndarray, "latents"]  # False: the latent's row was set to 0
+    gaps: Float[np.ndarray, " factors"]  # largest minus second largest entry of each column
+    active: Bool[np.ndarray, " latents"]  # False: the latent's row was set to 0
 
 
 @no_type_check  # its own checks say more
@@ -51,23 +50,30 @@ def sap_score(
     latents, factors = check_codes(latents, factors)
     discrete = _check_discrete(discrete, factors)
     if not 0 <= inactive_below < np.inf:
-        raise ValueError(f"inactive_below is a variance, so a finite number >= 0; got {inactive_below!r}")
+        raise ValueError(
+            f"inactive_below is a variance, so a finite number >= 0; got {inactive_below!r}"
+        )
 
     matrix = np.zeros((latents.shape[1], factors.shape[1]))
     # Constant latents are inactive even at inactive_below = 0; rounding gives them a variance that is not quite 0.
     active = (latents.var(axis=0) >= inactive_below) & (np.ptp(latents, axis=0) > 0)
-    matrix[np.ix_(active, ~discrete)] = _squared_correlations(latents[:, active], factors[:, ~discrete])
+    matrix[np.ix_(active, ~discrete)] = _squared_correlations(
+        latents[:, active], factors[:, ~discrete]
+    )
 
-    columns = [(j, *np.unique(factors[:, j], return_inverse=True)) for j in np.flatnonzero(discrete)]
+    columns = [
+        (j, *np.unique(factors[:, j], return_inverse=True)) for j in np.flatnonzero(discrete)
+    ]
     for i in np.flatnonzero(active) if columns else ():
         order, ends = _sort(latents[:, i])  # one sort serves all factors
         for j, values, classes in columns:
             matrix[i, j] = _best_value(_prefix_weights(classes[order], ends, len(values)))
 
-    return _score(matrix, active)
+    return sap_of(matrix, active)
 
 
-def _score(matrix, active) -> SAP:
+def sap_of(matrix, active) -> SAP:
+    """The score of a matrix S (D, K) and of which latents are active (D,): the mean over columns of the gap between the two largest."""
     top_two = np.sort(matrix, axis=0)[-2:]
     gaps = top_two[1] - top_two[0]
     return SAP(score=float(gaps.mean()), matrix=matrix, gaps=gaps, active=active)
@@ -110,13 +116,15 @@ def _best_value(weights):
     best = weights.max(axis=0)  # g_1
     for _ in range(n_classes - 2):
         best = np.max([w + np.maximum.accumulate(best - w) for w in weights], axis=0)
-    return min(1.0, max(w[-1] + np.max(best - w) for w in weights))  # the last interval ends at the last sample
+    return min(
+        1.0, max(w[-1] + np.max(best - w) for w in weights)
+    )  # the last interval ends at the last sample
 
 
 @no_type_check  # its own checks say more
 def best_thresholds(
-    latent: Float[np.ndarray, "samples"],
-    classes: Shaped[np.ndarray, "samples"],
+    latent: Float[np.ndarray, " samples"],
+    classes: Shaped[np.ndarray, " samples"],
     max_thresholds: int | None = None,
 ) -> tuple[float, np.ndarray, np.ndarray]:
     """The thresholds on one latent with the best balanced accuracy for one discrete factor: exact, over all placements.
@@ -126,12 +134,20 @@ def best_thresholds(
     is the smallest number that reaches the optimum. A value is classified by
     `labels[np.searchsorted(thresholds, value)]`: one equal to a threshold belongs to its left.
     """
-    latent, classes = check_codes(_column(latent, "latent"), _column(classes, "classes"), min_latents=1)
+    latent, classes = check_codes(
+        _column(latent, "latent"), _column(classes, "classes"), min_latents=1
+    )
     values, classes = np.unique(classes[:, 0], return_inverse=True)
     if len(values) > MAX_CLASSES:
-        raise ValueError(f"classes takes {len(values)} distinct values; more than {MAX_CLASSES} is no discrete factor")
+        raise ValueError(
+            f"classes takes {len(values)} distinct values; more than {MAX_CLASSES} is no discrete factor"
+        )
     max_thresholds = len(values) - 1 if max_thresholds is None else max_thresholds
-    if not isinstance(max_thresholds, (int, np.integer)) or isinstance(max_thresholds, bool) or max_thresholds < 0:
+    if (
+        not isinstance(max_thresholds, (int, np.integer))
+        or isinstance(max_thresholds, bool)
+        or max_thresholds < 0
+    ):
         raise ValueError(f"max_thresholds is a whole number >= 0; got {max_thresholds!r}")
 
     latent = latent[:, 0]
@@ -148,7 +164,9 @@ def best_thresholds(
         ending.append(weights + running)
 
     by_intervals = np.array([e[:, -1].max() for e in ending])
-    j = int(np.argmax(by_intervals >= by_intervals.max() - 1e-12))  # the fewest intervals that reach the optimum
+    j = int(
+        np.argmax(by_intervals >= by_intervals.max() - 1e-12)
+    )  # the fewest intervals that reach the optimum
     accuracy, end, cuts, labels = by_intervals[j], len(ends), [], []
     for j in range(j, -1, -1):  # from the last interval to the first
         label = int(np.argmax(ending[j][:, end]))
@@ -167,60 +185,19 @@ def best_thresholds(
     return min(1.0, float(accuracy)), np.where(middle < right, middle, left), values[labels]
 
 
-# --- the other score of that name -------------------------------------------------------------------------------------
-
-
-@no_type_check  # its own checks say more
-def sap_score_linear_svc(
-    latents: Float[np.ndarray, "samples latents"],
-    factors: Shaped[np.ndarray, "samples factors"],
-    *,
-    train: int = 10_000,
-    test: int = 5_000,
-    seed: int = 0,
-) -> SAP:
-    """NOT the paper's score: what disentanglement_lib and the libraries that follow it report as SAP.
-
-    Every factor counts as discrete. S_ij is the plain accuracy, on `test` held-out samples, of a one-variable
-    LinearSVC(C=0.01, class_weight="balanced") fitted on `train` others; the two sets are drawn from the rows by `seed`.
-    A linear classifier on one variable cannot tell many ordered classes apart (the one-vs-rest lines leave most classes
-    no interval), so the score of a perfect code is far below 1; and as the SVM's penalty covers the offset too,
-    shifting or scaling a latent changes it. No latent counts as inactive. Raises ValueError like `sap_score`.
-    """
-    latents, factors = check_codes(latents, factors)
-    for name, size in (("train", train), ("test", test)):
-        if not isinstance(size, (int, np.integer)) or size < 1:
-            raise ValueError(f"{name} is a number of samples, at least 1; got {size!r}")
-    if train + test > len(latents):
-        raise ValueError(f"train + test = {train + test} samples were asked for, but there are {len(latents)}")
-    rows = np.random.default_rng(seed).permutation(len(latents))
-    fit, held_out = rows[:train], rows[train : train + test]
-
-    matrix = np.zeros((latents.shape[1], factors.shape[1]))
-    for j in range(factors.shape[1]):
-        classes = np.unique(factors[:, j], return_inverse=True)[1]
-        if len(np.unique(classes[fit])) < 2:
-            raise ValueError(f"factor {j} takes one value only in the {train} training samples; raise train")
-        for i in range(latents.shape[1]):
-            # scikit-learn's defaults moved (dual: True until 1.4, then "auto"), so none is relied upon. The primal
-            # problem is solved without random numbers and converges in a few Newton steps.
-            svc = LinearSVC(
-                C=0.01, class_weight="balanced", penalty="l2", loss="squared_hinge", dual=False, multi_class="ovr",
-                fit_intercept=True, intercept_scaling=1.0, tol=1e-4, max_iter=10_000, random_state=0,
-            )  # fmt: skip
-            svc.fit(latents[fit, i : i + 1], classes[fit])
-            matrix[i, j] = svc.score(latents[held_out, i : i + 1], classes[held_out])
-    return _score(matrix, np.ones(len(matrix), dtype=bool))
-
-
 # --- bad input --------------------------------------------------------------------------------------------------------
 
 
 def check_codes(latents, factors, min_latents=2):
     """Both as arrays fit for scoring, the latents as float64, or ValueError. Constant factors are refused too."""
-    for name, array, axes in (("latents", latents, "samples, latents"), ("factors", factors, "samples, factors")):
+    for name, array, axes in (
+        ("latents", latents, "samples, latents"),
+        ("factors", factors, "samples, factors"),
+    ):
         if not isinstance(array, np.ndarray):
-            raise ValueError(f"{name} must be a NumPy array of shape ({axes}); got {type(array).__name__}")
+            raise ValueError(
+                f"{name} must be a NumPy array of shape ({axes}); got {type(array).__name__}"
+            )
         if array.ndim != 2:
             raise ValueError(f"{name} must have shape ({axes}); got shape {array.shape}")
         if array.dtype.kind not in "biuf":
@@ -228,27 +205,41 @@ def check_codes(latents, factors, min_latents=2):
         if not np.isfinite(array).all():
             row, column = np.argwhere(~np.isfinite(array))[0]
             value = array[row, column]
-            raise ValueError(f"{name} holds {value} at row {row}, column {column}; every entry must be finite")
+            raise ValueError(
+                f"{name} holds {value} at row {row}, column {column}; every entry must be finite"
+            )
     if len(latents) != len(factors):
-        raise ValueError(f"latents have {len(latents)} rows and factors {len(factors)}; both need one row per sample")
+        raise ValueError(
+            f"latents have {len(latents)} rows and factors {len(factors)}; both need one row per sample"
+        )
     if len(latents) < 2:
         raise ValueError(f"{len(latents)} samples cannot be scored; at least 2 are needed")
     if latents.shape[1] < min_latents:
-        raise ValueError(f"latents have {latents.shape[1]} columns; the gap between the two best needs at least 2")
+        raise ValueError(
+            f"latents have {latents.shape[1]} columns; the gap between the two best needs at least 2"
+        )
     if factors.shape[1] == 0:
         raise ValueError("factors have no columns")
     for j in np.flatnonzero((factors == factors[0]).all(axis=0)):
-        raise ValueError(f"factor {j} is constant (always {factors[0, j]}) and scores nothing; leave it out")
-    return latents.astype(np.float64), factors if factors.dtype.kind != "f" else factors.astype(np.float64)
+        raise ValueError(
+            f"factor {j} is constant (always {factors[0, j]}) and scores nothing; leave it out"
+        )
+    return latents.astype(np.float64), factors if factors.dtype.kind != "f" else factors.astype(
+        np.float64
+    )
 
 
 def _check_discrete(discrete, factors):
     flags = np.asarray(discrete)
     if flags.dtype != bool or flags.shape != (factors.shape[1],):
-        raise ValueError(f"discrete must be {factors.shape[1]} booleans, one per factor; got {discrete!r}")
+        raise ValueError(
+            f"discrete must be {factors.shape[1]} booleans, one per factor; got {discrete!r}"
+        )
     for j in np.flatnonzero(flags):
         if (count := len(np.unique(factors[:, j]))) > MAX_CLASSES:
-            raise ValueError(f"factor {j} is called discrete but takes {count} values (at most {MAX_CLASSES})")
+            raise ValueError(
+                f"factor {j} is called discrete but takes {count} values (at most {MAX_CLASSES})"
+            )
     return flags
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dipvae_src import losses, models
 from dipvae_src.data import Packed
-from dipvae_src.experiments import Settings, check
+from dipvae_src.settings import Settings, check_settings
 
 HISTORY_POINTS = 60  # of the loss curves that are kept
 STREAMS = {"weights": 1, "order": 2, "noise": 3, "scores": 4}
@@ -28,21 +28,9 @@ def stream(seed: int, name: str) -> int:
     return int(np.random.SeedSequence([seed, STREAMS[name]]).generate_state(1, np.uint64)[0] >> 1)
 
 
-def device_of(name: str | None) -> torch.device:
-    """The device of that name ("cpu", "cuda"); the GPU where there is one if no name is given.
-
-    Raises ValueError where CUDA is asked for and absent, or the name means nothing.
-    """
-    if not name:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda"):
-        raise ValueError(f"unknown device {name!r}; use cpu or cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("DEVICE=cuda was asked for, but PyTorch finds no CUDA device; use DEVICE=cpu or mend the driver")
-    return torch.device(name)
-
-
-def objective(settings: Settings, nll: Tensor, mu: Tensor, log_var: Tensor, running: Tensor | None = None) -> losses.Loss:
+def objective(
+    settings: Settings, nll: Tensor, mu: Tensor, log_var: Tensor, running: Tensor | None = None
+) -> losses.Loss:
     """The loss that `settings` ask for; nll (B,), mu and log_var (B, D).
 
     `running` (D, D): the running covariance of a setting with memory, updated here.
@@ -57,13 +45,24 @@ def objective(settings: Settings, nll: Tensor, mu: Tensor, log_var: Tensor, runn
     if first:
         return losses.dip_vae_i(nll, mu, log_var, settings.lambda_od, settings.lambda_d, covariance)
     joint = settings.third_moments == "joint"
-    return losses.dip_vae_ii(nll, mu, log_var, settings.lambda_od, settings.lambda_d, settings.lambda_3, joint, covariance)
+    return losses.dip_vae_ii(
+        nll,
+        mu,
+        log_var,
+        settings.lambda_od,
+        settings.lambda_d,
+        settings.lambda_3,
+        joint,
+        covariance,
+    )
 
 
 def batches(train: Tensor, batch_size: int, generator: torch.Generator):
     """Batches of training indices without end: a new random order each epoch, the last incomplete batch left out."""
     if batch_size > len(train):
-        raise ValueError(f"batch_size {batch_size:,} is larger than the {len(train):,} training images")
+        raise ValueError(
+            f"batch_size {batch_size:,} is larger than the {len(train):,} training images"
+        )
     while True:
         order = torch.randperm(len(train), generator=generator).to(train.device)
         for start in range(0, len(train) - batch_size + 1, batch_size):
@@ -73,7 +72,9 @@ def batches(train: Tensor, batch_size: int, generator: torch.Generator):
 def model_of(settings: Settings, seed: int, data: Packed) -> models.VAE:
     """The network of `settings` for the images of `data`, with the weights that a run starts from."""
     weights = stream(seed, "weights")
-    return models.build(settings.network, settings.latents, settings.width, data.channels, weights, settings.filters)
+    return models.build(
+        settings.network, settings.latents, settings.width, data.channels, weights, settings.filters
+    )
 
 
 def train(
@@ -85,7 +86,7 @@ def train(
     the window's last step and the mean over it of reconstruction, kl and penalty (nats per image).
     Raises TrainingDiverged naming the step where the loss stops being finite (on a GPU, where it is looked at: once a window).
     """
-    check(settings)
+    check_settings(settings)
     device = data.bits.device
     model = model_of(settings, seed, data).to(device)
     if settings.network != "fc":
@@ -94,7 +95,9 @@ def train(
     noise = torch.Generator(device).manual_seed(stream(seed, "noise"))
     optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
     indices = batches(data.split()[0], settings.batch_size, order)
-    likelihood = losses.bernoulli_nll if data.channels == 1 else losses.gaussian_nll  # binary images, colour images
+    likelihood = (
+        losses.bernoulli_nll if data.channels == 1 else losses.gaussian_nll
+    )  # binary images, colour images
     running = torch.eye(settings.latents, device=device)  # starts as the prior's covariance
 
     window = math.ceil(settings.steps / HISTORY_POINTS)
@@ -112,11 +115,15 @@ def train(
         last = step % window == 0 or step == settings.steps
         # Looking at a loss makes a GPU wait, so there it is done once a window.
         if device.type == "cpu" and not math.isfinite(loss.total.item()):
-            raise TrainingDiverged(f"{settings.label}, seed {seed}: the loss is {loss.total.item()} at step {step}")
+            raise TrainingDiverged(
+                f"{settings.label}, seed {seed}: the loss is {loss.total.item()} at step {step}"
+            )
         if last:
             values = torch.stack(parts).mean(dim=0).tolist()
             if not all(map(math.isfinite, values)):
-                raise TrainingDiverged(f"{settings.label}, seed {seed}: the loss is not finite at or before step {step}")
+                raise TrainingDiverged(
+                    f"{settings.label}, seed {seed}: the loss is not finite at or before step {step}"
+                )
             names = ("reconstruction", "kl", "penalty")
             history.append({"step": step} | {n: round(v, 4) for n, v in zip(names, values[1:])})
             parts = []

@@ -23,7 +23,9 @@ _CHUNK = 500  # vectors made at a time, so that memory stays at tens of megabyte
 class ZDiff:
     """A Z-diff score with all that is needed to repeat it."""
 
-    accuracy: float  # percent of the test vectors whose factor was named rightly; chance is 100 / factors
+    accuracy: (
+        float  # percent of the test vectors whose factor was named rightly; chance is 100 / factors
+    )
     chance: float  # percent
     pairs: int  # pairs averaged into one vector
     train: int  # vectors the classifier was fitted on
@@ -59,7 +61,9 @@ def z_diff_score(
     """
     latents, factors = check_codes(latents, factors, min_latents=1)
     if factors.dtype.kind not in "biu":
-        raise ValueError(f"factors must be integer classes, for pairs to share a value; got dtype {factors.dtype}")
+        raise ValueError(
+            f"factors must be integer classes, for pairs to share a value; got dtype {factors.dtype}"
+        )
     n_factors = factors.shape[1]
     if n_factors < 2:
         raise ValueError("factors have one column; telling factors apart needs at least 2")
@@ -76,7 +80,9 @@ def z_diff_score(
     vectors = np.empty((train + test, latents.shape[1]))
     for j in range(n_factors):
         rows = np.flatnonzero(picked == j)
-        vectors[rows] = _mean_differences(latents, factors[:, j], j, len(rows), pairs, rng, balanced)
+        vectors[rows] = _mean_differences(
+            latents, factors[:, j], j, len(rows), pairs, rng, balanced
+        )
 
     # scikit-learn's defaults moved between releases, so none is relied upon. The primal needs no random numbers.
     svc = LinearSVC(
@@ -85,7 +91,9 @@ def z_diff_score(
     )  # fmt: skip
     svc.fit(vectors[:train], picked[:train])
     accuracy = 100 * float(svc.score(vectors[train:], picked[train:]))
-    return ZDiff(accuracy, 100 / n_factors, pairs=pairs, train=train, test=test, seed=seed, balanced=balanced)
+    return ZDiff(
+        accuracy, 100 / n_factors, pairs=pairs, train=train, test=test, seed=seed, balanced=balanced
+    )
 
 
 def _mean_differences(latents, values, j, count, pairs, rng, balanced=False):
@@ -96,7 +104,9 @@ def _mean_differences(latents, values, j, count, pairs, rng, balanced=False):
     order = np.argsort(values, kind="stable")  # rows with the same value lie side by side
     unique, first_of, size_of = np.unique(values[order], return_index=True, return_counts=True)
     if (size_of < 2).any():
-        raise ValueError(f"factor {j} takes the value {unique[size_of.argmin()]} in one row only; a pair needs two")
+        raise ValueError(
+            f"factor {j} takes the value {unique[size_of.argmin()]} in one row only; a pair needs two"
+        )
     group = np.repeat(np.arange(len(unique)), size_of)
     first, size = first_of[group], size_of[group]  # of the group that each sorted position lies in
     by_value = latents[order]
@@ -109,7 +119,9 @@ def _mean_differences(latents, values, j, count, pairs, rng, balanced=False):
             a = first_of[value] + rng.integers(size_of[value])
         else:
             a = rng.integers(len(values), size=shape)
-        step = 1 + rng.integers(size[a] - 1)  # less than a full turn round the group: any row of it but a itself
+        step = 1 + rng.integers(
+            size[a] - 1
+        )  # less than a full turn round the group: any row of it but a itself
         b = first[a] + (a - first[a] + step) % size[a]
         vectors[begin : begin + len(a)] = np.abs(by_value[a] - by_value[b]).mean(axis=1)
     return vectors

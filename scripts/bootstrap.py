@@ -18,13 +18,18 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VENV = os.path.join(ROOT, ".venv")
 VENV_PYTHON = os.path.join(VENV, "bin", "python")
 STAMP = os.path.join(VENV, ".complete")  # written last: holds the hash of what .venv was made from
-OURS = os.path.join(VENV, ".made-by-make-env")  # written first: a folder without it is somebody else's, and is left alone
+OURS = os.path.join(
+    VENV, ".made-by-make-env"
+)  # written first: a folder without it is somebody else's, and is left alone
 LOG = os.path.join(VENV, "install.log")
 
 PYTHONS = ((3, 12), (3, 11))
 TORCH_VERSION = "2.13.0"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-GIB_CPU, GIB_CUDA = 2.1, 9.0  # 1.6 GB of packages (measured) and 0.5 of data; CUDA's libraries: 2.7 GB to fetch, about 6 unpacked (estimated)
+GIB_CPU, GIB_CUDA = (
+    2.1,
+    9.0,
+)  # 1.6 GB of packages (measured) and 0.5 of data; CUDA's libraries: 2.7 GB to fetch, about 6 unpacked (estimated)
 
 
 class Refused(Exception):
@@ -33,11 +38,14 @@ class Refused(Exception):
 
 # ---- checks -----------------------------------------------------------------------------------------------------------
 
+
 def probe(python):
     """(major, minor), has_venv of an interpreter, or None where it does not run (pyenv leaves such shims on PATH)."""
     code = "import sys; print(*sys.version_info[:2])\nimport venv, ensurepip; print('venv')"
     try:
-        run = subprocess.run([python, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=30)
+        run = subprocess.run(
+            [python, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=30
+        )
         lines = run.stdout.decode().split("\n")
         major, minor = lines[0].split()
         return (int(major), int(minor)), "venv" in lines
@@ -66,10 +74,15 @@ def choose_python(version=sys.version_info[:2], venv_here=None, which=shutil.whi
         if path and probe(path) == ((major, minor), True):
             return path
     if supported:
-        raise Refused("Python %s cannot make a virtual environment: install its venv package (Debian, Ubuntu: sudo apt install "
-                      "python%s-venv), or name another Python: make env PYTHON=/path/to/python3.12" % (here, here))
-    raise Refused("needs Python 3.11 or 3.12, this is %s: install one (python.org, pyenv, conda), "
-                  "or name it: make env PYTHON=/path/to/python3.12" % here)
+        raise Refused(
+            "Python %s cannot make a virtual environment: install its venv package (Debian, Ubuntu: sudo apt install "
+            "python%s-venv), or name another Python: make env PYTHON=/path/to/python3.12"
+            % (here, here)
+        )
+    raise Refused(
+        "needs Python 3.11 or 3.12, this is %s: install one (python.org, pyenv, conda), "
+        "or name it: make env PYTHON=/path/to/python3.12" % here
+    )
 
 
 def check_make(version):
@@ -83,21 +96,25 @@ def check_disk(path, gib, usage=shutil.disk_usage):
     """Refuse to begin where less than `gib` GiB is free."""
     free = usage(path).free / 2.0**30
     if free < gib:
-        raise Refused("needs %.1f GB of free disk for packages and data, %s has %.1f: free some, or use a Python that has torch "
-                      "already: make VENV=none PYTHON=/path/to/python" % (gib, path, free))
+        raise Refused(
+            "needs %.1f GB of free disk for packages and data, %s has %.1f: free some, or use a Python that has torch "
+            "already: make VENV=none PYTHON=/path/to/python" % (gib, path, free)
+        )
 
 
 def has_cuda():
     """True where the NVIDIA driver answers and lists a GPU."""
     try:
-        run = subprocess.run(["nvidia-smi", "-L"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60)
+        run = subprocess.run(
+            ["nvidia-smi", "-L"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60
+        )
     except (OSError, subprocess.SubprocessError):
         return False
     return run.returncode == 0 and b"GPU 0" in run.stdout
 
 
 def version_tuple(text):
-    """"2.11.0a0+cu130" -> (2, 11, 0): leading whole numbers, enough to compare releases."""
+    """ "2.11.0a0+cu130" -> (2, 11, 0): leading whole numbers, enough to compare releases."""
     numbers = []
     for part in text.split("+")[0].split("."):
         digits = part[: len(part) - len(part.lstrip("0123456789"))]
@@ -111,6 +128,7 @@ def version_tuple(text):
 
 # ---- making .venv -----------------------------------------------------------------------------------------------------
 
+
 def fingerprint(python_version=sys.version_info[:2], root=ROOT):
     """Hash of all that .venv is made from. `root` is in it because scripts in .venv/bin hold its path; of CUDA only the cheap
     sign, since asking the driver takes longer than this whole call may."""
@@ -118,7 +136,11 @@ def fingerprint(python_version=sys.version_info[:2], root=ROOT):
     for name in ("requirements.lock", "pyproject.toml"):
         with open(os.path.join(root, name), "rb") as file:
             digest.update(file.read())
-    digest.update(repr((TORCH_VERSION, bool(shutil.which("nvidia-smi")), tuple(python_version), root)).encode())
+    digest.update(
+        repr(
+            (TORCH_VERSION, bool(shutil.which("nvidia-smi")), tuple(python_version), root)
+        ).encode()
+    )
     return digest.hexdigest()
 
 
@@ -134,16 +156,24 @@ def is_complete():
 def empty_venv():
     """Make .venv an empty folder marked as ours: what an earlier or a killed call left goes, a .venv made by others is refused."""
     if os.path.lexists(VENV):
-        if os.path.islink(VENV) or not os.path.isdir(VENV) or (os.listdir(VENV) and not os.path.exists(OURS)):
-            raise Refused(".venv is there but `make env` did not make it: move it away, "
-                          "or use it as it is: make VENV=none PYTHON=.venv/bin/python")
+        if (
+            os.path.islink(VENV)
+            or not os.path.isdir(VENV)
+            or (os.listdir(VENV) and not os.path.exists(OURS))
+        ):
+            raise Refused(
+                ".venv is there but `make env` did not make it: move it away, "
+                "or use it as it is: make VENV=none PYTHON=.venv/bin/python"
+            )
         if os.path.exists(STAMP):
             os.remove(STAMP)  # first, so that a half-removed .venv is not taken for whole
         for name in os.listdir(VENV):
             path = os.path.join(VENV, name)
             if os.path.isdir(path) and not os.path.islink(path):
                 shutil.rmtree(path)
-            elif path != OURS:  # the mark stays, so that a call killed here leaves a folder that the next one may empty
+            elif (
+                path != OURS
+            ):  # the mark stays, so that a call killed here leaves a folder that the next one may empty
                 os.remove(path)
     else:
         os.mkdir(VENV)
@@ -153,20 +183,28 @@ def empty_venv():
 def pip(*arguments):
     """Run .venv's pip, output to the log with a count of packages shown meanwhile; returns None, or its last line of error."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    environ.update(PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1", PYTHONUNBUFFERED="1")  # a user's pip settings may say otherwise
+    environ.update(
+        PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1", PYTHONUNBUFFERED="1"
+    )  # a user's pip settings may say otherwise
     command = [VENV_PYTHON, "-m", "pip", "install", "--progress-bar", "off"] + list(arguments)
     error, count, live = "", 0, sys.stdout.isatty()
     with open(LOG, "ab") as log:
         log.write(("\n$ " + " ".join(command) + "\n").encode())
-        run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environ, close_fds=False)
+        run = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environ, close_fds=False
+        )
         for line in run.stdout:
             log.write(line)
             log.flush()
             line = line.decode("utf-8", "replace").strip()
-            error = line[len("ERROR:"):].strip() if line.startswith("ERROR:") else error
+            error = line[len("ERROR:") :].strip() if line.startswith("ERROR:") else error
             count += line.startswith("Collecting ")
             if live and line.startswith(("Collecting ", "Installing ")):
-                doing = "%d fetched" % count if line.startswith("Collecting ") else "%d fetched, unpacking" % count
+                doing = (
+                    "%d fetched" % count
+                    if line.startswith("Collecting ")
+                    else "%d fetched, unpacking" % count
+                )
                 print("\r    %s ... " % doing, end="", flush=True)
         if live:
             print("\r" + " " * 40 + "\r", end="", flush=True)
@@ -186,9 +224,16 @@ def install_torch(cuda, pip=pip, platform=sys.platform):
         if problem:
             problem = pip("--retries", "1", "--index-url", CPU_INDEX, *cpu)
     if problem:
-        raise Refused("could not install torch %s%s (%s): check the network (%s) and call `make env` again, or use a Python that "
-                      "has torch 2.11 to 2.13: make VENV=none PYTHON=/path/to/python"
-                      % (TORCH_VERSION, "" if cuda else ", CPU build", problem, "pypi.org" if cuda else "download.pytorch.org"))
+        raise Refused(
+            "could not install torch %s%s (%s): check the network (%s) and call `make env` again, or use a Python that "
+            "has torch 2.11 to 2.13: make VENV=none PYTHON=/path/to/python"
+            % (
+                TORCH_VERSION,
+                "" if cuda else ", CPU build",
+                problem,
+                "pypi.org" if cuda else "download.pytorch.org",
+            )
+        )
 
 
 def make_venv():
@@ -198,23 +243,44 @@ def make_venv():
     empty_venv()
     with open(os.path.join(ROOT, "requirements.lock")) as file:
         packages = sum("==" in line for line in file)
-    python = sys._base_executable or sys.executable  # not .venv's own, which has just gone, where the reader had activated it
+    python = (
+        sys._base_executable or sys.executable
+    )  # not .venv's own, which has just gone, where the reader had activated it
     print("[1/4] .venv with Python %d.%d.%d (%s)" % (sys.version_info[:3] + (python,)), flush=True)
     if subprocess.call([python, "-I", "-m", "venv", VENV], close_fds=False) != 0:
-        raise Refused("`%s -m venv .venv` failed (see above): name another Python: make env PYTHON=/path/to/python3.12" % python)
+        raise Refused(
+            "`%s -m venv .venv` failed (see above): name another Python: make env PYTHON=/path/to/python3.12"
+            % python
+        )
     # torch before the lock: it is the one most likely not to be had, and the lock then has the last word on what torch brings along
-    size = "CUDA build with its libraries, 3 GB" if cuda else "CPU build, 200 MB; no CUDA device found"
+    size = (
+        "CUDA build with its libraries, 3 GB" if cuda else "CPU build, 200 MB; no CUDA device found"
+    )
     print("[2/4] torch %s (%s)" % (TORCH_VERSION, size), flush=True)
     install_torch(cuda)
-    print("[3/4] about %d packages from requirements.lock (200 MB, a minute or two)" % packages, flush=True)
-    problem = pip("--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", os.path.join(ROOT, "requirements.lock"))
+    print(
+        "[3/4] about %d packages from requirements.lock (200 MB, a minute or two)" % packages,
+        flush=True,
+    )
+    problem = pip(
+        "--no-deps",
+        "--require-hashes",
+        "--only-binary",
+        ":all:",
+        "-r",
+        os.path.join(ROOT, "requirements.lock"),
+    )
     if problem:
-        raise Refused("could not install requirements.lock (%s): check the network and call `make env` again; "
-                      "pip's own words are in .venv/install.log" % problem)
+        raise Refused(
+            "could not install requirements.lock (%s): check the network and call `make env` again; "
+            "pip's own words are in .venv/install.log" % problem
+        )
     print("[4/4] the project itself", flush=True)
     problem = pip("--no-deps", "--no-build-isolation", "--no-index", "-e", ROOT)
     if problem:
-        raise Refused("could not install the project into .venv (%s): see .venv/install.log" % problem)
+        raise Refused(
+            "could not install the project into .venv (%s): see .venv/install.log" % problem
+        )
     with open(STAMP + ".part", "w") as file:
         file.write(fingerprint())
     os.replace(STAMP + ".part", STAMP)
@@ -225,6 +291,7 @@ def lock_out_others():
     """Wait for another `make env` in the same clone. Held until this process and its pip end: a pip that outlives a killed call
     would otherwise go on writing into the next call's .venv."""
     import fcntl
+
     handle = os.open(os.path.abspath(__file__), os.O_RDONLY)
     os.set_inheritable(handle, True)
     try:
@@ -232,15 +299,19 @@ def lock_out_others():
     except BlockingIOError:
         print("another call is setting up .venv: waiting for it", flush=True)
         fcntl.flock(handle, fcntl.LOCK_EX)
-    except OSError:  # a file system without locks: then two calls at a time are the caller's own business
+    except (
+        OSError
+    ):  # a file system without locks: then two calls at a time are the caller's own business
         pass
 
 
 # ---- VENV=none --------------------------------------------------------------------------------------------------------
 
+
 def problems(requirements, installed):
     """What is missing or outside its range: `requirements` are lines such as "torch>=2.11,<2.14", `installed` name -> version or None."""
     import re
+
     compare = {">=": lambda a, b: a >= b, "<": lambda a, b: a < b}
     found = []
     for line in requirements:
@@ -248,8 +319,10 @@ def problems(requirements, installed):
         version = installed(name)
         if version is None:
             found.append(line)
-        elif not all(compare[sign](version_tuple(version), version_tuple(bound))
-                     for sign, bound in re.findall(r"(>=|<)([0-9.]+)", clauses)):
+        elif not all(
+            compare[sign](version_tuple(version), version_tuple(bound))
+            for sign, bound in re.findall(r"(>=|<)([0-9.]+)", clauses)
+        ):
             found.append("%s (has %s)" % (line, version))
     return found
 
@@ -257,8 +330,10 @@ def problems(requirements, installed):
 def check_interpreter(extras):
     """Refuse an interpreter that lacks what pyproject.toml asks for: its dependencies and the named extras. Nothing is installed."""
     if sys.version_info[:2] not in PYTHONS:
-        raise Refused("VENV=none: needs Python 3.11 or 3.12, %s is %d.%d: name another with PYTHON="
-                      % ((sys.executable,) + sys.version_info[:2]))
+        raise Refused(
+            "VENV=none: needs Python 3.11 or 3.12, %s is %d.%d: name another with PYTHON="
+            % ((sys.executable,) + sys.version_info[:2])
+        )
     import tomllib
     from importlib import metadata, util
 
@@ -276,15 +351,28 @@ def check_interpreter(extras):
         wanted += project["optional-dependencies"][extra]
     found = problems(wanted, installed)
     if found:
-        raise Refused("VENV=none: %s lacks %s: install that there, or leave VENV=none out" % (sys.executable, ", ".join(found)))
-    print("VENV=none: %s has what is needed (torch %s)" % (sys.executable, installed("torch")), flush=True)
+        raise Refused(
+            "VENV=none: %s lacks %s: install that there, or leave VENV=none out"
+            % (sys.executable, ", ".join(found))
+        )
+    print(
+        "VENV=none: %s has what is needed (torch %s)" % (sys.executable, installed("torch")),
+        flush=True,
+    )
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--make-version", default="", help="the version of the make that calls")
-    parser.add_argument("--check", nargs="*", metavar="EXTRA", help="only check this interpreter, with these extras of pyproject.toml")
-    parser.add_argument("--quiet", action="store_true", help="say nothing when there is nothing to do")
+    parser.add_argument(
+        "--check",
+        nargs="*",
+        metavar="EXTRA",
+        help="only check this interpreter, with these extras of pyproject.toml",
+    )
+    parser.add_argument(
+        "--quiet", action="store_true", help="say nothing when there is nothing to do"
+    )
     options = parser.parse_args(arguments)
     try:
         check_make(options.make_version)
@@ -293,7 +381,11 @@ def main(arguments=None):
         other = choose_python()
         if other:
             if not os.path.exists(STAMP):
-                print("Python %d.%d here cannot be used: taking %s" % (sys.version_info[:2] + (other,)), flush=True)
+                print(
+                    "Python %d.%d here cannot be used: taking %s"
+                    % (sys.version_info[:2] + (other,)),
+                    flush=True,
+                )
             os.execv(other, [other, os.path.abspath(__file__)] + sys.argv[1:])
         lock_out_others()
         if not is_complete():

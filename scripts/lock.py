@@ -44,12 +44,35 @@ def compile_lock(uv: str, upgrade: bool) -> str:
     """Resolve requirements.in against PyPI alone; returns the lock's text. Raises CalledProcessError where uv finds no solution."""
     part = ROOT / "requirements.lock.part"
     if not upgrade and (ROOT / "requirements.lock").exists():
-        shutil.copy(ROOT / "requirements.lock", part)  # uv reads the pins to keep from its output file
-    command = [uv, "pip", "compile", "--no-config", "--default-index", PYPI, "--universal", "--python-version", "3.11",
-               # one version of each package for both Pythons, so that both give the same numbers; wheels only, so that nothing compiles
-               "--fork-strategy", "fewest", "--only-binary", ":all:",
-               "--generate-hashes", "--no-annotate", "--no-header", "--quiet", "-o", part.name, "requirements.in"]
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("UV_", "PIP_"))}
+        shutil.copy(
+            ROOT / "requirements.lock", part
+        )  # uv reads the pins to keep from its output file
+    command = [
+        uv,
+        "pip",
+        "compile",
+        "--no-config",
+        "--default-index",
+        PYPI,
+        "--universal",
+        "--python-version",
+        "3.11",
+        # one version of each package for both Pythons, so that both give the same numbers; wheels only, so that nothing compiles
+        "--fork-strategy",
+        "fewest",
+        "--only-binary",
+        ":all:",
+        "--generate-hashes",
+        "--no-annotate",
+        "--no-header",
+        "--quiet",
+        "-o",
+        part.name,
+        "requirements.in",
+    ]
+    clean = {
+        name: value for name, value in os.environ.items() if not name.startswith(("UV_", "PIP_"))
+    }
     try:
         subprocess.run(command, cwd=ROOT, env=clean, check=True, stdout=subprocess.DEVNULL)
         return LOCK_HEADER + re.sub(r"\A(#.*\n)+", "", part.read_text())
@@ -59,13 +82,17 @@ def compile_lock(uv: str, upgrade: bool) -> str:
 
 def pins(lock: str) -> list[str]:
     """The lock's requirements without hashes: `name==version`, with the environment marker where it has one."""
-    return [line.removesuffix(" \\") for line in lock.splitlines() if re.match(r"[A-Za-z0-9]", line)]
+    return [
+        line.removesuffix(" \\") for line in lock.splitlines() if re.match(r"[A-Za-z0-9]", line)
+    ]
 
 
 def environment(lock: str) -> str:
     """environment.yml's text: Python, pip and the pins of `lock`, with torch, then the project itself."""
     lines = [f'"{pin}"' if ";" in pin else pin for pin in pins(lock)]
-    return CONDA_HEADER % TORCH_VERSION + "".join(f"      - {line}\n" for line in [*lines, f"torch=={TORCH_VERSION}", "-e ."])
+    return CONDA_HEADER % TORCH_VERSION + "".join(
+        f"      - {line}\n" for line in [*lines, f"torch=={TORCH_VERSION}", "-e ."]
+    )
 
 
 def write(path: Path, text: str) -> None:
@@ -77,11 +104,15 @@ def write(path: Path, text: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--upgrade", action="store_true", help="take the newest version of every package")
+    parser.add_argument(
+        "--upgrade", action="store_true", help="take the newest version of every package"
+    )
     arguments = parser.parse_args()
     uv = os.environ.get("UV") or shutil.which("uv")
     if not uv:
-        sys.exit("lock: needs uv (https://docs.astral.sh/uv): `pip install uv`, or name it: UV=/path/to/uv python scripts/lock.py")
+        sys.exit(
+            "lock: needs uv (https://docs.astral.sh/uv): `pip install uv`, or name it: UV=/path/to/uv python scripts/lock.py"
+        )
     lock = compile_lock(uv, arguments.upgrade)
     write(ROOT / "requirements.lock", lock)
     write(ROOT / "environment.yml", environment(lock))

@@ -10,7 +10,8 @@ import pytest
 from small import ATTRIBUTES, CHAIRS, GRID, chairs, faces
 
 from data_prep import packed, shapes2d
-from dipvae_src import experiments
+from dipvae_src.settings import Settings
+from replication import profiles
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -27,24 +28,39 @@ def data_dir(tmp_path_factory) -> Path:
     packed.write_packed(out, "shapes2d", [bits.tobytes()], about)
 
     binary = [{"name": name, "values": [0, 1], "discrete": True} for name in ATTRIBUTES]
-    views = [{"name": name, "values": list(values), "discrete": name != "azimuth"} for name, values in CHAIRS.items()]
+    views = [
+        {"name": name, "values": list(values), "discrete": name != "azimuth"}
+        for name, values in CHAIRS.items()
+    ]
     for stem, name, factors, (images, classes, test) in (
         ("faces", "small faces (for CelebA)", binary, faces()), ("standin_chairs", "small chairs (for 3D Chairs)", views, chairs()),
     ):  # fmt: skip
-        about = {"name": name, "source": "stand-in", "images": len(images), "channels": 3, "factors": factors}
-        packed.write_packed(out, stem, [images.tobytes()], about, labels=packed.labels_file(classes, test))
+        about = {
+            "name": name,
+            "source": "stand-in",
+            "images": len(images),
+            "channels": 3,
+            "factors": factors,
+        }
+        packed.write_packed(
+            out, stem, [images.tobytes()], about, labels=packed.labels_file(classes, test)
+        )
     return out
 
 
 @pytest.fixture
-def tiny() -> experiments.Settings:
+def tiny() -> Settings:
     """An experiment of a second."""
-    settings = experiments.dip_vae_ii(5, width=16, steps=12, batch_size=32, learning_rate=1e-3, test_images=150)
+    settings = profiles.dip_vae_ii(
+        5, width=16, steps=12, batch_size=32, learning_rate=1e-3, test_images=150
+    )
     return dataclasses.replace(settings, zdiff_train=100, zdiff_test=50)
 
 
 @pytest.fixture
-def tiny_colour() -> experiments.Settings:
+def tiny_colour() -> Settings:
     """The same with a convolutional network, on the small faces."""
-    small = dict(filters=2, width=8, latents=12, steps=4, batch_size=32, learning_rate=1e-3, test_images=100)
-    return experiments.dip_vae_i(2, "celeba", **small, zdiff_train=100, zdiff_test=50)
+    small = dict(
+        filters=2, width=8, latents=12, steps=4, batch_size=32, learning_rate=1e-3, test_images=100
+    )
+    return profiles.dip_vae_i(2, "celeba", **small, zdiff_train=100, zdiff_test=50)

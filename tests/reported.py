@@ -8,23 +8,51 @@ import numpy as np
 import pytest
 import torch
 
-from dipvae_src import experiments, explorer, figures, models, report, run, summary
+from dipvae_src import models
+from replication import profiles, run
+from replication.report import explorer, report
+from replication.show import figures, summary
 
-TINY = dict(width=16, steps=12, batch_size=32, learning_rate=1e-3, test_images=150, zdiff_train=100, zdiff_test=50)
-TINY_COLOUR = dict(filters=2, width=8, latents=12, steps=4, batch_size=32, learning_rate=1e-3, test_images=100)
-COMMON = {"shapes2d": TINY, "celeba": TINY_COLOUR | dict(zdiff_train=100, zdiff_test=50), "chairs": TINY_COLOUR}
+TINY = dict(
+    width=16,
+    steps=12,
+    batch_size=32,
+    learning_rate=1e-3,
+    test_images=150,
+    zdiff_train=100,
+    zdiff_test=50,
+)
+TINY_COLOUR = dict(
+    filters=2, width=8, latents=12, steps=4, batch_size=32, learning_rate=1e-3, test_images=100
+)
+COMMON = {
+    "shapes2d": TINY,
+    "celeba": TINY_COLOUR | dict(zdiff_train=100, zdiff_test=50),
+    "chairs": TINY_COLOUR,
+}
 
 
 def make_report(folder: Path, data_dir: Path, also: tuple[str, ...] = ("celeba", "chairs")) -> Path:
     """Run a smoke profile of a few steps on 2D Shapes and the data sets of `also`, draw figures, build the report: its path."""
     with pytest.MonkeyPatch.context() as patch:
-        smoke = experiments.PROFILES["smoke"]
-        parts = {data: dataclasses.replace(part, common=COMMON[data]) for data, part in smoke.parts.items()}
-        patch.setitem(experiments.PROFILES, "smoke", dataclasses.replace(smoke, parts=parts))
+        smoke = profiles.PROFILES["smoke"]
+        parts = {
+            data: dataclasses.replace(part, common=COMMON[data])
+            for data, part in smoke.parts.items()
+        }
+        patch.setitem(profiles.PROFILES, "smoke", dataclasses.replace(smoke, parts=parts))
         for data in ("shapes2d", *also):
-            for settings, seeds in experiments.plan("smoke", data=data):
+            for settings, seeds in profiles.plan("smoke", data=data):
                 for seed in seeds:
-                    run.run("smoke", settings, seed, data_dir, folder / "results", "cpu", log=lambda line: None)
+                    run.run(
+                        "smoke",
+                        settings,
+                        seed,
+                        data_dir,
+                        folder / "results",
+                        "cpu",
+                        log=lambda line: None,
+                    )
         shown = summary.load("smoke", str(folder / "results"), str(folder / "figures" / "smoke"))
         figure, axis = plt.subplots()
         axis.plot([1, 2])
@@ -62,16 +90,32 @@ def sheet_of(latents: int, channels: int) -> np.ndarray:
     return sheet if channels == 1 else np.stack(3 * [sheet], axis=-1)
 
 
-def shown_models(network: str, latents: int, count: int, without: int = 0) -> tuple[list[explorer.Model], list[models.VAE]]:
+def shown_models(
+    network: str, latents: int, count: int, without: int = 0
+) -> tuple[list[explorer.Model], list[models.VAE]]:
     """Models for the explorer and the same in PyTorch; the last `without` have no weights at hand. Most used is the last latent."""
     own = [loud(network, latents, seed) for seed in range(count)]
     channels = 1 if network == "fc" else 3
     found = []
     for m, model in enumerate(own):
-        rows = [{"latent": k, "use": f"KL {k + 1}.00, factor 0.{k}"} for k in reversed(range(latents))]
+        rows = [
+            {"latent": k, "use": f"KL {k + 1}.00, factor 0.{k}"} for k in reversed(range(latents))
+        ]
         mu = np.random.default_rng(m).normal(size=(11, latents)).astype(np.float32)
-        weights = {f"decoder.{name}": p.half().numpy() for name, p in model.decoder.state_dict().items()}
+        weights = {
+            f"decoder.{name}": p.half().numpy() for name, p in model.decoder.state_dict().items()
+        }
         kept = (weights, mu) if m < count - without else (None, None)
         output = "sigmoid" if channels == 1 else "clamp"
-        found.append(explorer.Model(f"{network} {m} (x)", 5.0 + m, rows, output, sheet_of(latents, channels), False, *kept))
+        found.append(
+            explorer.Model(
+                f"{network} {m} (x)",
+                5.0 + m,
+                rows,
+                output,
+                sheet_of(latents, channels),
+                False,
+                *kept,
+            )
+        )
     return found, own

@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 from reported import make_report, shown_models
 
-from dipvae_src import explorer, page
+from replication.report import explorer, page
 
 HERE = Path(__file__).resolve().parent
 CHROMIUM = (
-    os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    os.environ.get("CHROMIUM")
+    or shutil.which("chromium")
+    or shutil.which("chromium-browser")
+    or shutil.which("google-chrome")
 )
 FLAGS = [
     "--no-sandbox",  # which root cannot have
@@ -32,9 +35,13 @@ def pytest_ignore_collect(collection_path, config):
 
 @pytest.fixture(scope="session")
 def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not here: python -m pip install playwright")
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="Playwright is not here: python -m pip install playwright"
+    )
     if not CHROMIUM:
-        pytest.skip("Chromium is not here: apt-get update && apt-get install -y chromium (or CHROMIUM=path)")
+        pytest.skip(
+            "Chromium is not here: apt-get update && apt-get install -y chromium (or CHROMIUM=path)"
+        )
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
@@ -53,7 +60,8 @@ def explorer_page(browser, tmp_path_factory) -> tuple[Path, list, list]:
     path = tmp_path_factory.mktemp("explorer") / "explorer.html"
     shapes, colours = shown_models("fc", 6, 5, without=1), shown_models("conv", 12, 4)
     sections = [
-        page.Section(name, explorer.block(models[0], name)) for name, models in (("shapes", shapes), ("colours", colours))
+        page.Section(name, explorer.block(models[0], name))
+        for name, models in (("shapes", shapes), ("colours", colours))
     ]
     path.write_text(page.whole("Explorers", "", sections, explorer.script()))
     return path, shapes, colours
@@ -63,7 +71,9 @@ class Opened:
     """A page that was opened from disk, with all that it said and asked for."""
 
     def __init__(self, browser, path: Path, width: int = 1280, **options) -> None:
-        context = browser.new_context(viewport={"width": width, "height": 900}, offline=True, **options)
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, offline=True, **options
+        )
         self.page, self.said, self.asked = context.new_page(), [], []
         self.page.on("console", lambda message: self.said.append(message.text))
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
@@ -73,7 +83,9 @@ class Opened:
 
     def settle(self) -> None:
         """Wait until what was asked for is drawn: two frames."""
-        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self.page.evaluate(
+            "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
 
 
 @pytest.fixture

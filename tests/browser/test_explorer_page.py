@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from reported import means
 
-from dipvae_src.explorer import SIDE, chosen
+from replication.report.explorer import SIDE, chosen
 
 PIXELS = """(canvas) => {
   const copy = new OffscreenCanvas(64, 64).getContext("2d", { willReadFrequently: true });
@@ -29,7 +29,10 @@ def expected(model, z: np.ndarray) -> np.ndarray:
 
 def slide(opened, name: str, k: int, value: float) -> None:
     slider = opened.page.locator(f"#latent-{name}-{k}")
-    slider.evaluate("(s, value) => { s.value = value; s.dispatchEvent(new Event('input', { bubbles: true })); }", value)
+    slider.evaluate(
+        "(s, value) => { s.value = value; s.dispatchEvent(new Event('input', { bubbles: true })); }",
+        value,
+    )
     opened.settle()
 
 
@@ -45,7 +48,11 @@ def test_pixels_are_pytorchs_at_the_start_and_after_moving(opened, explorer_page
     assert len(live) >= 3
     for p, m in live:
         want = expected(own[m], shown[m].mu[0])
-        assert want.min() < 60 and want.max() > 200 and np.abs(pixels(opened.page, name, p) - want).max() <= 1
+        assert (
+            want.min() < 60
+            and want.max() > 200
+            and np.abs(pixels(opened.page, name, p) - want).max() <= 1
+        )
     slide(opened, name, 1, 1.5)
     slide(opened, name, 2, -2.5)
     for p, m in live:
@@ -60,7 +67,9 @@ def test_another_test_image_starts_from_its_own_inference(opened, explorer_page)
     opened.page.get_by_label("Test image 8").nth(1).check()
     opened.settle()
     for p, m in enumerate(chosen(shown)):
-        assert np.abs(pixels(opened.page, "colours", p) - expected(own[m], shown[m].mu[7])).max() <= 1
+        assert (
+            np.abs(pixels(opened.page, "colours", p) - expected(own[m], shown[m].mu[7])).max() <= 1
+        )
 
 
 def test_another_model_takes_one_place_and_brings_its_labels(opened, explorer_page):
@@ -71,7 +80,9 @@ def test_another_model_takes_one_place_and_brings_its_labels(opened, explorer_pa
     after = [pixels(opened.page, "shapes", p) for p in range(4)]
     assert np.abs(after[1] - expected(own[3], shown[3].mu[0])).max() <= 1
     assert all((before[p] == after[p]).all() for p in (0, 2, 3))
-    assert opened.page.locator("#explorer-shapes figcaption strong").nth(1).inner_text() == "fc 3 (x)"
+    assert (
+        opened.page.locator("#explorer-shapes figcaption strong").nth(1).inner_text() == "fc 3 (x)"
+    )
 
 
 def test_sliders_are_labelled_with_kl_and_factor_most_used_first(opened):
@@ -90,9 +101,9 @@ def test_reset_goes_back_and_random_moves_all_models_alike(opened, explorer_page
     values = [float(text) for text in page.locator("#explorer-colours .value").all_text_contents()]
     assert len(set(values)) > 6 and max(map(abs, values)) <= 2.5
     assert all(np.abs(pixels(page, "colours", p) - start[p]).max() > 20 for p in range(4))
-    z = np.array([page.evaluate(f"window.explorers[1].values[{k}]") for k in range(12)], np.float32)[
-        ::-1
-    ].copy()  # used in reverse order
+    z = np.array(
+        [page.evaluate(f"window.explorers[1].values[{k}]") for k in range(12)], np.float32
+    )[::-1].copy()  # used in reverse order
     for p, m in enumerate(chosen(shown)):
         assert np.abs(pixels(page, "colours", p) - expected(own[m], z)).max() <= 1
     page.locator("#explorer-colours .reset").click()
@@ -136,7 +147,10 @@ def test_by_keyboard_a_slider_is_reached_and_moved(opened):
     value = float(page.evaluate("document.activeElement.value"))
     assert abs(value - start) == pytest.approx(0.4, abs=0.06)
     assert page.evaluate("document.activeElement.getAttribute('aria-valuetext')") == f"{value:.2f}"
-    assert page.locator("#latent-shapes-0").evaluate("(e) => getComputedStyle(e).outlineStyle") == "solid"
+    assert (
+        page.locator("#latent-shapes-0").evaluate("(e) => getComputedStyle(e).outlineStyle")
+        == "solid"
+    )
     assert (pixels(page, "shapes", 0) != before).any()
 
 
@@ -149,7 +163,9 @@ def test_without_weights_frames_of_the_sheet_are_shown_and_the_page_says_so(open
     page.wait_for_function("window.explorers[0].models[4].picture?.complete")
     opened.settle()
     assert note.is_visible() and "Pre-rendered" in note.inner_text()
-    assert (pixels(page, "shapes", 3) == 255 - 10).all()  # row 1, column 0: the first image reconstructed
+    assert (
+        pixels(page, "shapes", 3) == 255 - 10
+    ).all()  # row 1, column 0: the first image reconstructed
     page.get_by_label("Test image 4").first.check()
     opened.settle()
     assert (pixels(page, "shapes", 3) == 255 - 13).all()

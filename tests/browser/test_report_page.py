@@ -42,7 +42,9 @@ def test_a_page_that_asks_for_more_would_be_seen(open_page, tmp_path):
 
 
 def test_formulas_are_drawn(open_page, report_page):
-    boxes = [formula.bounding_box() for formula in open_page(report_page).page.locator("math").all()]
+    boxes = [
+        formula.bounding_box() for formula in open_page(report_page).page.locator("math").all()
+    ]
     assert len(boxes) == 5 and all(box["width"] > 50 and box["height"] > 12 for box in boxes)
 
 
@@ -67,7 +69,9 @@ def test_on_a_phone_a_row_is_a_card_that_names_its_cells(open_page, report_page)
     table = page.locator("table.compared").first
     assert table.evaluate("(t) => t.scrollWidth <= t.parentElement.clientWidth")
     cell = table.locator("td").nth(1)
-    assert "Z-diff (%), published" in cell.evaluate("(c) => getComputedStyle(c, '::before').content")
+    assert "Z-diff (%), published" in cell.evaluate(
+        "(c) => getComputedStyle(c, '::before').content"
+    )
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -78,7 +82,10 @@ def test_texts_stand_out_from_their_ground(open_page, report_page, scheme):
     assert [text for text in texts if text["ratio"] < 4.5] == []
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, ground[4:-1].split(","))) < 200) == (scheme == "dark")
-    assert page.locator(".card").first.evaluate("(c) => getComputedStyle(c).backgroundColor") == "rgb(255, 255, 255)"
+    assert (
+        page.locator(".card").first.evaluate("(c) => getComputedStyle(c).backgroundColor")
+        == "rgb(255, 255, 255)"
+    )
 
 
 def test_by_keyboard_the_first_stop_skips_to_the_content(open_page, report_page):
@@ -106,7 +113,12 @@ def test_print_keeps_tables_and_pictures_whole(open_page, report_page):
     page.emulate_media(media="print")
     for table in page.locator("table").all():
         box = table.bounding_box()
-        assert box and box["height"] > 20 and box["x"] + box["width"] <= paper + 1, table.locator("caption").inner_text()
+        assert box and box["height"] > 20 and box["x"] + box["width"] <= paper + 1, table.locator(
+            "caption"
+        ).inner_text()
     assert page.locator(".card img").first.bounding_box()["width"] > 300
-    assert page.locator(".gallery canvas").first.is_visible() and not page.locator("nav.contents").is_visible()
+    assert (
+        page.locator(".gallery canvas").first.is_visible()
+        and not page.locator("nav.contents").is_visible()
+    )
     assert page.pdf(format="A4").startswith(b"%PDF")

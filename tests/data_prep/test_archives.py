@@ -1,0 +1,621 @@
+"""Hostile archives, damaged images, a broken download, and packing that goes on where it was stopped."""
+
+import functools
+import hashlib
+import http.server
+import io
+import json
+import os
+import random
+import signal
+import struct
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+import tracemalloc
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_prep import archives, packed
+
+LIMITS = archives.Limits(members=20, total=1_000_000, member=100_000)
+NOISE = random.Random(0).randbytes(60_000)
+
+
+def make_zip(path: Path, members: dict, **info) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            member = zipfile.ZipInfo(name)
+            member.compress_type = zipfile.ZIP_DEFLATED
+            for key, value in info.items():
+                setattr(member, key, value)
+            archive.writestr(member, content)
+    return path
+
+
+def make_tar(path: Path, members: dict, **info) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            for key, value in info.items():
+                setattr(member, key, value)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def make_folder(path: Path, members: dict) -> Path:
+    for name, content in members.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(content)
+    return path
+
+
+def refused(path: Path, message: str, limits=LIMITS) -> None:
+    with pytest.raises(ValueError, match=message) as caught, archives.opened(path, limits):
+        pass
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+# --- listing ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [make_zip, make_tar, make_folder])
+def test_files_are_listed_and_read_back(tmp_path, make):
+    members = {"top/b.txt": NOISE, "top/deep/a.txt": b"", "c": b"see"}
+    with archives.opened(make(tmp_path / "a", members), LIMITS) as source:
+        assert source.kind == make.__name__.removeprefix("make_")
+        assert {name: source.read(name) for name in source.files} == members
+
+
+def test_folders_in_archives_are_not_files(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.mkdir("top")
+        archive.writestr("top/a", "x")
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        (tmp_path / "top").mkdir()
+        (tmp_path / "top/a").write_text("x")
+        archive.add(tmp_path / "top", "./top")
+    for name in ("a.zip", "a.tar"):
+        with archives.opened(tmp_path / name, LIMITS) as source:
+            assert list(source.files) == ["top/a"]
+
+
+@pytest.mark.parametrize("make", [make_zip, make_tar])
+@pytest.mark.parametrize(
+    "name", ["/etc/passwd", "../a", "a/../../b", "C:/a", "c:a", "a\\b", "..", "a\nb"]
+)
+def test_unsafe_names_are_refused(tmp_path, make, name):
+    refused(make(tmp_path / "a", {"fine": b"", name: b"x"}), "is refused: .* has an unsafe name")
+
+
+@pytest.mark.parametrize("make", [make_zip, make_tar])
+def test_bombs_are_refused(tmp_path, make):
+    refused(make(tmp_path / "a", {"a": NOISE * 2}), "is 120,000 bytes large, 100,000 are the most")
+    refused(make(tmp_path / "b", {str(i): b"" for i in range(21)}), "more than 20 members")
+    some = {str(i): bytes([i]) * 60_000 for i in range(5)}
+    tight = LIMITS._replace(total=299_999, ratio=10**6)
+    refused(make(tmp_path / "c", some), "or 299,999 bytes in them|is refused: 3.* bytes", tight)
+    with archives.opened(make(tmp_path / "d", some), LIMITS._replace(ratio=10**6)) as source:
+        assert len(source.files) == 5
+
+
+def test_a_member_that_would_unpack_to_far_more_is_refused(tmp_path):
+    refused(
+        make_zip(tmp_path / "a.zip", {"a": bytes(100_000)}), "would unpack [0-9]+ bytes to 100,000"
+    )
+
+
+def test_an_archive_larger_than_its_content_may_be_is_refused(tmp_path):
+    refused(
+        make_tar(tmp_path / "a.tar", {"a": b""}),
+        "is refused: .* bytes, 5,000 are the most",
+        LIMITS._replace(total=5000),
+    )
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+def test_links_in_a_tar_are_refused(tmp_path, kind):
+    refused(
+        make_tar(tmp_path / "a.tar", {"a": b""}, type=kind, linkname="/etc/passwd"), "'a' is a link"
+    )
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.GNUTYPE_SPARSE]
+)
+def test_special_members_of_a_tar_are_refused(tmp_path, kind):
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.GNU_FORMAT) as archive:
+        member = tarfile.TarInfo("a")
+        member.type = kind
+        archive.addfile(member)
+    refused(tmp_path / "a.tar", "is a device or otherwise special")
+
+
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [(0o120777, "is a link"), (0o020600, "is a device"), (0o010600, "is a device")],
+)
+def test_special_members_of_a_zip_are_refused(tmp_path, mode, message):
+    refused(make_zip(tmp_path / "a.zip", {"a": b"/etc/passwd"}, external_attr=mode << 16), message)
+
+
+def test_links_in_a_folder_are_refused(tmp_path):
+    make_folder(tmp_path / "a", {"b/c": b"x"})
+    os.symlink("/etc/passwd", tmp_path / "a/b/d")
+    refused(tmp_path / "a", "'b/d' is a link")
+    os.remove(tmp_path / "a/b/d")
+    os.symlink(tmp_path, tmp_path / "a/up")
+    refused(tmp_path / "a", "'up' is a link")
+    os.remove(tmp_path / "a/up")
+    os.mkfifo(tmp_path / "a/pipe")
+    refused(tmp_path / "a", "'pipe' is a device")
+
+
+def test_duplicates_are_refused(tmp_path):
+    with (
+        pytest.warns(UserWarning, match="Duplicate"),
+        zipfile.ZipFile(tmp_path / "a.zip", "w") as archive,
+    ):
+        archive.writestr("a", "1")
+        archive.writestr("a", "2")
+    refused(tmp_path / "a.zip", "'a' is there twice")
+    refused(make_tar(tmp_path / "a.tar", {"a": b"1", "./a": b"2"}), "'a' is there twice")
+
+
+def test_encrypted_and_unusual_members_are_refused(tmp_path):
+    content = bytearray(make_zip(tmp_path / "a.zip", {"a": b"x"}).read_bytes())
+    central = content.index(b"PK\x01\x02")
+    (tmp_path / "b.zip").write_bytes(content[: central + 8] + b"\x01" + content[central + 9 :])
+    refused(tmp_path / "b.zip", "'a' is encrypted")
+    with zipfile.ZipFile(tmp_path / "c.zip", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a", "x")
+    refused(tmp_path / "c.zip", "'a' is compressed in an unusual way")
+
+
+def test_files_that_are_no_archives_are_named_for_what_they_are(tmp_path):
+    whole = make_zip(tmp_path / "whole.zip", {"a": NOISE}).read_bytes()
+    for content, message in (
+        (
+            b"\n<!DOCTYPE html><html>Quota exceeded</html>",
+            "is a web page, not the data: delete it and download",
+        ),
+        (whole[:30_000], "is cut short at 30,000 bytes, or damaged .*: download it again"),
+        (b"\x1f\x8b\x08\x00rest", "is compressed: call gunzip"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\n" * 20,
+            "is neither a zip nor a tar archive",
+        ),
+        (b"", "is neither a zip nor a tar archive"),
+    ):
+        (tmp_path / "a").write_bytes(content)
+        refused(tmp_path / "a", message)
+    with (
+        pytest.raises(FileNotFoundError, match="there is no file or folder"),
+        archives.opened(tmp_path / "none", LIMITS),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("left", "message"), [(70_000, "ends behind the end"), (121_600, "is cut short or damaged")]
+)
+def test_a_tar_that_is_cut_short_is_refused(tmp_path, left, message):
+    """Within the second member, and within its padding (512 + 60,416 + 512 + 60,000 bytes are before that)."""
+    whole = make_tar(tmp_path / "whole.tar", {"a": NOISE, "b": NOISE, "c": b"x"}).read_bytes()
+    (tmp_path / "a.tar").write_bytes(whole[:left])
+    refused(tmp_path / "a.tar", message)
+
+
+def test_damage_inside_a_zip_is_found_on_reading(tmp_path):
+    content = bytearray(make_zip(tmp_path / "a.zip", {"a": NOISE}).read_bytes())
+    content[1000] ^= 1
+    (tmp_path / "a.zip").write_bytes(content)
+    with (
+        archives.opened(tmp_path / "a.zip", LIMITS) as source,
+        pytest.raises(ValueError, match="a.zip: a is damaged"),
+    ):
+        source.read("a")
+
+
+def test_a_zip_that_lies_about_a_size_gives_no_more_than_it_said(tmp_path):
+    """50 MB of zeros, listed as 100 bytes: the reader stops there, in little memory, and the checksum does not fit."""
+    content = bytearray(make_zip(tmp_path / "a.zip", {"a": bytes(50_000_000)}).read_bytes())
+    central = content.index(b"PK\x01\x02")
+    content[central + 24 : central + 28] = struct.pack("<I", 100)
+    (tmp_path / "a.zip").write_bytes(content)
+    tracemalloc.start()
+    with (
+        archives.opened(tmp_path / "a.zip", LIMITS) as source,
+        pytest.raises(ValueError, match="a is damaged .*CRC"),
+    ):
+        source.read("a")
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()
+
+
+def test_a_folder_that_changes_is_noticed(tmp_path):
+    make_folder(tmp_path / "a", {"a": b"1234", "b": b"5"})
+    with archives.opened(tmp_path / "a", LIMITS) as source:
+        (tmp_path / "a/a").write_bytes(b"12345")
+        with pytest.raises(ValueError, match="has changed since it was listed"):
+            source.read("a")
+    with archives.opened(tmp_path / "a", LIMITS) as changed:
+        assert changed.listing != source.listing
+
+
+# --- pixels -------------------------------------------------------------------------------------------------------
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **more) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **more)
+    return buffer.getvalue()
+
+
+def planes(content: bytes) -> np.ndarray:
+    return np.frombuffer(content, np.uint8).reshape(3, 64, 64)
+
+
+def test_crop_and_planes_are_as_documented():
+    """A box of 64x64 needs no resizing, so the planes are the picture's own pixels."""
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 100, 3), dtype=np.uint8)
+    content = encoded(Image.fromarray(pixels))
+    found = archives.decode(content, "a", "PNG", (100, 90), (10, 20, 74, 84))
+    assert np.array_equal(planes(found), pixels[20:84, 10:74].transpose(2, 0, 1))
+    assert (
+        archives.decode_all([("a", content)] * 2, "PNG", (100, 90), (10, 20, 74, 84)) == found * 2
+    )
+
+
+def test_resizing_averages_what_it_shrinks():
+    """Stripes of one pixel become grey; taking every fourth pixel would give black or white."""
+    stripes = np.zeros((256, 256, 3), dtype=np.uint8)
+    stripes[:, ::2] = 255
+    found = planes(
+        archives.decode(encoded(Image.fromarray(stripes)), "a", "PNG", (256, 256), (0, 0, 256, 256))
+    )
+    assert found[:, :, 1:-1].min() >= 126 and found[:, :, 1:-1].max() <= 129
+    ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 256, 0).repeat(3, 2)
+    found = planes(
+        archives.decode(encoded(Image.fromarray(ramp)), "a", "PNG", (256, 256), (0, 0, 256, 256))
+    )
+    np.testing.assert_allclose(
+        found[0, 5, 1:-1], (np.arange(64) * 4 + 1.5)[1:-1], atol=1
+    )  # the mean of four columns
+
+
+def test_transparent_pixels_are_white():
+    image = Image.new("RGBA", (64, 64), (255, 0, 0, 0))
+    image.putpixel((3, 5), (10, 20, 30, 255))
+    found = planes(archives.decode(encoded(image), "a", "PNG", (64, 64), (0, 0, 64, 64)))
+    assert (
+        found[:, 5, 3].tolist() == [10, 20, 30]
+        and (np.delete(found.reshape(3, -1), 5 * 64 + 3, 1) == 255).all()
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lambda: encoded(Image.new("RGB", (65, 64))), "x has 65 by 64 pixels, 64 by 64 expected"),
+        (lambda: encoded(Image.new("I;16", (64, 64))), "x is in PIL's mode I;16, RGB expected"),
+        (
+            lambda: encoded(Image.new("RGB", (64, 64)), "JPEG"),
+            "x is not a PNG image that can be read",
+        ),
+        (
+            lambda: encoded(Image.effect_noise((64, 64), 50))[:3000],
+            "x is not a PNG image that can be read",
+        ),
+        (lambda: b"", "x is not a PNG image that can be read"),
+        # an image of 100,000 by 100,000 pixels, by its header alone
+        (
+            lambda: encoded(Image.new("RGB", (64, 64)))[:16] + struct.pack(">II", 10**5, 10**5),
+            "x is not a PNG image",
+        ),
+    ],
+)
+def test_images_that_cannot_be_right_are_refused(content, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        archives.decode(content(), "x", "PNG", (64, 64), (0, 0, 64, 64))
+    assert "\n" not in str(caught.value)
+
+
+def test_crop_box():
+    assert archives.crop_box("15, 35,163,183", (178, 218)) == (15, 35, 163, 183)
+    for text in ("1,2,3", "10,10,10,20", "0,0,179,218", "-1,0,10,10", "a,b,c,d", ""):
+        with pytest.raises(
+            ValueError, match="must be left,top,right,bottom within 178 by 218 pixels"
+        ):
+            archives.crop_box(text, (178, 218))
+
+
+# --- packing that goes on -----------------------------------------------------------------------------------------
+
+IMAGES = 11
+INFO = {
+    "name": "Test",
+    "source": "official",
+    "images": IMAGES,
+    "factors": [],
+    "crop": (1, 2),
+    "software": "S 1",
+}
+
+
+def image(i: int) -> bytes:
+    return random.Random(i).randbytes(packed.BYTES_PER_RGB)
+
+
+def read(i: int, stop: int | None = None, seen: list | None = None) -> int:
+    if i == stop:
+        raise KeyboardInterrupt
+    if seen is not None:
+        seen.append(i)
+    return i
+
+
+def work(task: list) -> bytes:
+    return b"".join(map(image, task))
+
+
+def write(
+    out: Path, info=INFO, labels=b"labels", stop=None, work=work, processes=1
+) -> tuple[list[int], list[str]]:
+    """Which images were read, and what was said."""
+    seen, said = [], []
+    reading = functools.partial(read, stop=stop, seen=seen)
+    packed.write_images(out, "t", reading, work, info, labels, processes, said.append)
+    return seen, said
+
+
+def whole(out: Path) -> bool:
+    content = (out / "t.rgb").read_bytes()
+    return (
+        content == b"".join(map(image, range(IMAGES))) and packed.packed_problem(out, "t") is None
+    )
+
+
+@pytest.fixture
+def chunks_of_two(monkeypatch):
+    monkeypatch.setattr(packed, "CHUNK", 2)
+
+
+def interrupt(out: Path, stop: int, **more) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        write(out, stop=stop, **more)
+    assert sorted(os.listdir(out)) == ["t.journal.part", "t.rgb.part"]
+    assert packed.packed_problem(out, "t") is not None
+
+
+def test_packing_in_one_go_and_again(tmp_path, chunks_of_two):
+    seen, said = write(tmp_path)
+    assert seen == list(range(IMAGES)) and whole(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ["t.json", "t.labels.npz", "t.rgb"]
+    about = json.loads((tmp_path / "t.json").read_text())
+    assert (about["channels"], about["bytes"], about["crop"]) == (3, IMAGES * 12288, [1, 2])
+    assert about["sha256"] == hashlib.sha256((tmp_path / "t.rgb").read_bytes()).hexdigest()
+    assert (tmp_path / "t.labels.npz").read_bytes() == b"labels"
+    assert about["labels_sha256"] == hashlib.sha256(b"labels").hexdigest()
+    seen, said = write(tmp_path, {**INFO, "software": "S 2"})
+    assert seen == [] and said == [f"{tmp_path}/t.rgb is already there and whole; nothing to do"]
+    assert write(tmp_path, labels=b"other")[0] == list(range(IMAGES))
+    assert write(tmp_path, {**INFO, "crop": (1, 3)}, labels=b"other")[0] == list(
+        range(IMAGES)
+    ) and whole(tmp_path)
+    (tmp_path / "t.rgb").write_bytes(b"x" + (tmp_path / "t.rgb").read_bytes()[1:])
+    assert write(tmp_path, {**INFO, "crop": (1, 3)}, labels=b"other")[0] == list(
+        range(IMAGES)
+    ) and whole(tmp_path)
+
+
+def test_an_interrupted_call_is_continued(tmp_path, chunks_of_two):
+    interrupt(tmp_path, stop=7)  # in the chunk 6, 7
+    interrupt(tmp_path, stop=9)
+    seen, said = write(tmp_path)
+    assert seen == [8, 9, 10] and whole(tmp_path) and "going on from image 8" in said[0]
+    assert sorted(os.listdir(tmp_path)) == ["t.json", "t.labels.npz", "t.rgb"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"info": {**INFO, "crop": (0, 2)}}, {"info": {**INFO, "software": "S 2"}}, {"labels": b"x"}],
+)
+def test_another_input_or_setting_starts_anew(tmp_path, chunks_of_two, changed):
+    interrupt(tmp_path, stop=7)
+    seen, _ = write(tmp_path, **changed)
+    assert seen == list(range(IMAGES)) and whole(tmp_path)
+
+
+def flip(content: bytes, place: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "first"),
+    [
+        ("t.rgb.part", lambda c: flip(c, 3 * 12288), 2),
+        ("t.rgb.part", lambda c: c[: 5 * 12288], 4),
+        ("t.rgb.part", lambda c: c + b"half a chunk that the journal does not know", 6),
+        ("t.rgb.part", lambda c: b"", 0),
+        ("t.journal.part", lambda c: c[:-5], 4),
+        ("t.journal.part", lambda c: c + b"24576 12ab", 6),
+        ("t.journal.part", lambda c: b"\xff\xfe" + c, 0),
+        ("t.journal.part", None, 0),
+        ("t.rgb.part", None, 0),
+    ],
+)
+def test_only_pieces_that_are_as_the_journal_says_are_kept(
+    tmp_path, chunks_of_two, name, damage, first
+):
+    interrupt(tmp_path, stop=6)
+    if damage:
+        (tmp_path / name).write_bytes(damage((tmp_path / name).read_bytes()))
+    else:
+        (tmp_path / name).unlink()
+    assert write(tmp_path)[0] == list(range(first, IMAGES)) and whole(tmp_path)
+
+
+def test_a_whole_set_stays_until_the_next_is_whole(tmp_path, chunks_of_two):
+    write(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path, {**INFO, "crop": (0, 2)}, stop=7)
+    assert whole(tmp_path) and json.loads((tmp_path / "t.json").read_text())["crop"] == [1, 2]
+
+
+def wrong_input(task: list) -> bytes:
+    if 6 in task:
+        raise ValueError("image 6 is bad")
+    return work(task)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_wrong_input_leaves_nothing(tmp_path, chunks_of_two, processes):
+    with pytest.raises(ValueError, match="^image 6 is bad$"):
+        write(tmp_path, work=wrong_input, processes=processes)
+    assert os.listdir(tmp_path) == []
+
+
+def test_several_processes_keep_the_order(tmp_path, chunks_of_two):
+    assert write(tmp_path, processes=3)[0] == list(range(IMAGES)) and whole(tmp_path)
+
+
+def die(task: list) -> bytes:
+    if 6 in task:
+        os._exit(1)
+    return work(task)
+
+
+def test_a_killed_process_is_one_clear_line(tmp_path, chunks_of_two):
+    with pytest.raises(
+        OSError, match="a packing process was killed .out of memory.*; the same command goes on"
+    ):
+        write(tmp_path, work=die, processes=2)
+    assert not (tmp_path / "t.rgb").exists()
+    write(tmp_path)
+    assert whole(tmp_path)
+
+
+def test_progress_is_said(tmp_path, chunks_of_two, monkeypatch):
+    clock = iter(range(0, 1000, 4))  # four seconds pass between any two looks
+    monkeypatch.setattr(packed.time, "monotonic", lambda: next(clock))
+    _, said = write(tmp_path)
+    # Looks at 4, 8, ... after the chunks; every second one is more than 5 seconds after the last line.
+    assert (
+        said[1] == "  4 of 11 images, 0 a second, 0.2 minutes left"
+    )  # 4 images in 8 s, 7 left: 14 s
+    assert [line.split()[0] for line in said] == ["packing", "4", "8", "11", "wrote"]
+
+
+def test_no_room_is_said_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(packed.shutil, "disk_usage", lambda path: SimpleNamespace(free=10**5))
+    with pytest.raises(OSError, match="0 MB are needed for .*t.rgb and 0 MB are free"):
+        write(tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+SCRIPT = """
+import os, resource, signal, sys
+sys.path[:0] = {paths!r}
+import test_archives as t
+from pathlib import Path
+t.packed.CHUNK = 2
+"""
+
+
+def run_script(lines: str) -> subprocess.CompletedProcess:
+    root = Path(__file__).resolve().parents[2]
+    script = SCRIPT.format(paths=[str(root), str(root / "tests")]) + lines
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120
+    )
+
+
+def test_a_full_disk_keeps_what_is_packed(tmp_path, chunks_of_two):
+    """The system lets no file of that process grow beyond five images."""
+    done = run_script(
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, (5 * 12288, 5 * 12288))\n"
+        f"try: t.write(Path({str(tmp_path)!r}))\nexcept OSError as error: print(error)\n"
+    )
+    assert (
+        "t.rgb.part (File too large); make room, and the same command goes on from there"
+        in done.stdout
+    ), done.stderr
+    assert not (tmp_path / "t.json").exists() and not (tmp_path / "t.rgb").exists()
+    assert write(tmp_path)[0] == list(range(4, IMAGES)) and whole(tmp_path)
+
+
+def test_a_kill_keeps_what_is_packed_and_ends_the_other_processes(tmp_path, chunks_of_two):
+    done = run_script(
+        "def read(i):\n"
+        f"    if i == 10: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"    return i\n"
+        f"def work(task):\n    open({str(tmp_path)!r} + '/worker%d' % os.getpid(), 'w'); return t.work(task)\n"
+        f"t.packed.write_images(Path({str(tmp_path)!r}), 't', read, work, t.INFO, b'labels', 2)\n"
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    workers = [int(path.name.removeprefix("worker")) for path in tmp_path.glob("worker*")]
+    assert len(workers) >= 1 and not (tmp_path / "t.json").exists()
+    deadline = time.monotonic() + 20
+    while any(running(pid) for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(running(pid) for pid in workers)
+    # At most two tasks a process wait, so of the five chunks before image 10 at least one is written.
+    seen, _ = write(tmp_path)
+    assert seen[0] >= 2 and seen[0] % 2 == 0 and seen[-1] == 10 and whole(tmp_path)
+
+
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+# --- download -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A server on this machine that answers with `content` as `kind`."""
+    monkeypatch.setenv("NO_PROXY", "*")
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        content, kind = b"", "application/octet-stream"
+
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", self.kind)
+            self.send_header("Content-Length", str(len(self.content)))
+            self.end_headers()
+            self.wfile.write(self.content)
+
+        def log_message(self, *arguments):
+            pass
+
+    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    Handler.url = f"http://127.0.0.1:{listening.server_port}/"
+    yield Handler
+    listening.shutdown()
+    thread.join()
+    listening.server_close()
+
+
+def test_a_web_page_in_place_of_the_file_leaves_what_came_before(tmp_path, server):
+    server.content, server.kind = b"<html>Quota exceeded</html>", "text/html; charset=utf-8"
+    (tmp_path / "a.zip.part").write_bytes(b"came before")
+    with pytest.raises(OSError, match="answered with a web page instead of a.zip"):
+        archives.download(tmp_path / "a.zip", server.url, lambda path: None, print)
+    assert (tmp_path / "a.zip.part").read_bytes() == b"came before" and len(
+        os.listdir(tmp_path)
+    ) == 1

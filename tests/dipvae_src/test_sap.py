@@ -1,0 +1,380 @@
+"""SAP on codes whose score is known, and its discrete optimum against exhaustive search.
+
+python -m pytest tests/test_sap.py
+"""
+
+from itertools import combinations, product
+
+import numpy as np
+import pytest
+
+from dipvae_src.sap import best_thresholds, sap_score
+from replication.linear_svc_sap import sap_score_linear_svc
+
+
+def shapes2d_factors(n, seed=0):
+    """Shape, scale, orientation, x and y of 2D Shapes, uniform and independent."""
+    rng = np.random.default_rng(seed)
+    return np.stack([rng.integers(k, size=n) for k in (3, 6, 40, 32, 32)], axis=1)
+
+
+SHAPES2D = [True, False, False, False, False]
+
+
+def balanced_accuracy(predicted, classes):
+    return np.mean([np.mean(predicted[classes == c] == c) for c in np.unique(classes)])
+
+
+def exhaustive(latent, classes, max_thresholds):
+    """Every placement of thresholds between distinct values, every class in every interval."""
+    values, names = np.unique(latent), np.unique(classes)
+    between = (values[1:] + values[:-1]) / 2
+    best = 0.0
+    for count in range(min(max_thresholds, len(between)) + 1):
+        for cuts in combinations(between, count):
+            interval = np.searchsorted(cuts, latent)
+            for labels in product(names, repeat=count + 1):
+                best = max(best, balanced_accuracy(np.array(labels)[interval], classes))
+    return best
+
+
+def one_discrete(latent, classes):
+    """S of one latent for one discrete factor; the second latent is there because a gap needs two."""
+    latents = np.stack([latent, np.arange(len(latent))], axis=1).astype(float)
+    return sap_score(latents, classes[:, None], [True], inactive_below=0).matrix[0, 0]
+
+
+# --- known answers
+
+
+def test_identity_code_of_continuous_factors_scores_one():
+    factors = np.random.default_rng(0).normal(size=(20_000, 5))
+    sap = sap_score(factors, factors, [False] * 5)
+    assert sap.score == pytest.approx(1, abs=2e-3)
+    assert np.diag(sap.matrix) == pytest.approx(np.ones(5), abs=1e-12)
+    assert sap.active.all()
+
+
+def test_zero_code_scores_zero():
+    factors = shapes2d_factors(500)
+    for inactive_below in (0.01, 0):
+        sap = sap_score(np.full((500, 10), 0.1), factors, SHAPES2D, inactive_below)
+        assert sap.score == 0
+        assert not sap.matrix.any() and not sap.active.any()
+
+
+def test_duplicated_code_scores_zero():
+    factors = shapes2d_factors(2_000)
+    sap = sap_score(np.tile(factors, 2).astype(float), factors, SHAPES2D)
+    assert sap.score == 0
+    assert sap.matrix.max(axis=0) == pytest.approx(np.ones(5), abs=1e-12)
+
+
+def test_perfect_code_of_2d_shapes_loses_a_third_on_shape_only_to_active_spare_latents():
+    factors = shapes2d_factors(50_000)
+    code = (factors - factors.mean(axis=0)) / factors.std(axis=0)
+    noise = np.random.default_rng(1).normal(size=(50_000, 5))
+    spare_on = sap_score(np.hstack([code, noise]), factors, SHAPES2D)
+    assert spare_on.gaps[0] == pytest.approx(
+        2 / 3, abs=0.01
+    )  # any active latent has at least 1/3 on three classes
+    assert spare_on.gaps[1:] == pytest.approx(np.ones(4), abs=1e-3)
+    assert spare_on.score == pytest.approx(1 - 1 / 15, abs=3e-3)
+
+    # Latents off: only the second best of the five used ones is left, and that still has 1/3.
+    spare_off = sap_score(np.hstack([code, 0.05 * noise]), factors, SHAPES2D)
+    assert list(spare_off.active) == [True] * 5 + [False] * 5
+    assert not spare_off.matrix[5:].any()
+    assert spare_off.score == pytest.approx(1 - 1 / 15, abs=3e-3)
+
+
+def test_rotated_pair_has_no_gap():
+    rng = np.random.default_rng(0)
+    factors = rng.choice([-1.0, 1.0], size=(4_000, 2))
+    factors = np.vstack(
+        [factors, -factors, factors * [1, -1], factors * [-1, 1]]
+    )  # exactly uncorrelated
+    turn = np.array([[1, 1], [-1, 1]]) / np.sqrt(2)
+    sap = sap_score(factors @ turn, factors, [False, False])
+    assert sap.matrix == pytest.approx(np.full((2, 2), 0.5))
+    assert sap.score == pytest.approx(0, abs=1e-12)
+
+
+def test_continuous_entries_are_r_squared_of_the_regression():
+    rng = np.random.default_rng(0)
+    latents, factors = rng.normal(size=(300, 3)), rng.normal(size=(300, 2))
+    factors[:, 0] += latents[:, 1]
+    sap = sap_score(latents, factors, [False, False])
+    for i in range(3):
+        for j in range(2):
+            design = np.stack([np.ones(300), latents[:, i]], axis=1)
+            left = np.linalg.lstsq(design, factors[:, j], rcond=None)[1][0]
+            assert sap.matrix[i, j] == pytest.approx(
+                1 - left / (300 * factors[:, j].var()), abs=1e-12
+            )
+    ordered = np.sort(sap.matrix, axis=0)
+    assert sap.gaps == pytest.approx(ordered[-1] - ordered[-2])
+    assert sap.score == pytest.approx(sap.gaps.mean())
+
+
+# --- invariances
+
+
+def test_order_sign_shift_and_scale_of_latents_do_not_matter():
+    factors = shapes2d_factors(3_000)
+    rng = np.random.default_rng(2)
+    latents = factors @ rng.normal(size=(5, 6)) + rng.normal(size=(3_000, 6))
+    truth = sap_score(latents, factors, SHAPES2D)
+    order = rng.permutation(6)
+    for changed in (
+        latents[:, order],
+        latents + rng.normal(size=6),
+        latents * [4, 0.5, 8, 2, 16, 1],
+        -latents,
+    ):
+        sap = sap_score(changed, factors, SHAPES2D)
+        assert sap.score == pytest.approx(truth.score, abs=1e-10)
+        assert sap.gaps == pytest.approx(truth.gaps, abs=1e-10)
+    assert sap_score(latents[:, order], factors, SHAPES2D).matrix == pytest.approx(
+        truth.matrix[order], abs=1e-10
+    )
+    shuffled = rng.permutation(3_000)
+    assert sap_score(latents[shuffled], factors[shuffled], SHAPES2D).matrix == pytest.approx(
+        truth.matrix, abs=1e-10
+    )
+
+
+def test_names_of_the_classes_do_not_matter():
+    factors = shapes2d_factors(1_000)[:, :1]
+    latents = np.random.default_rng(3).normal(size=(1_000, 2)) + factors
+    renamed = np.array([7.5, -2.0, 100.0])[factors]
+    assert sap_score(latents, renamed, [True]).matrix == pytest.approx(
+        sap_score(latents, factors, [True]).matrix
+    )
+
+
+# --- the discrete optimum
+
+
+@pytest.mark.parametrize(
+    "latent, classes, expected",
+    [
+        ([0, 1, 2, 3], [0, 0, 1, 1], 1),  # one cut parts them
+        (
+            [0, 0, 0, 0, 1],
+            [0, 0, 1, 1, 0],
+            2 / 3,
+        ),  # equal values stay together: 1 in {0}, 0 at 1: (1/3 + 1) / 2
+        ([0, 1, 2, 3], [0, 1, 0, 1], 3 / 4),  # one threshold for two classes: three of four right
+        ([0, 1, 2, 3], [0, 1, 1, 0], 3 / 4),
+        # Imbalanced: 1 of class 1 among 4 of class 0. Plain accuracy would say "all 0" (4/5); balanced: 0 is right 3 of
+        # 4 times, 1 always, so (3/4 + 1) / 2.
+        ([0, 1, 2, 3, 4], [0, 0, 0, 1, 0], 7 / 8),
+        (
+            [0, 1, 2, 3, 4, 5],
+            [0, 1, 2, 0, 1, 2],
+            2 / 3,
+        ),  # say 0 | 1 | 2 from there on: (1/2 + 1/2 + 1) / 3
+        (
+            [5, 5, 5, 5, 5, 6],
+            [0, 1, 2, 0, 1, 2],
+            1 / 2,
+        ),  # 5: all of class 0; 6: half of class 2; (1 + 1/2) / 3
+    ],
+)
+def test_discrete_entries_by_hand(latent, classes, expected):
+    assert one_discrete(np.array(latent), np.array(classes)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("n_classes, samples, repeats", [(2, 12, 40), (3, 10, 40), (4, 8, 15)])
+def test_discrete_optimum_equals_exhaustive_search(n_classes, samples, repeats):
+    rng = np.random.default_rng(n_classes)
+    seen = set()
+    for repeat in range(repeats):
+        weights = rng.dirichlet(np.ones(n_classes))  # imbalanced, at times strongly
+        classes = np.append(
+            np.arange(n_classes), rng.choice(n_classes, p=weights, size=samples - n_classes)
+        )
+        latent = (
+            rng.normal(size=samples) if repeat % 2 else rng.integers(5, size=samples).astype(float)
+        )  # or with ties
+        if np.ptp(latent) == 0:
+            continue
+        truth = exhaustive(latent, classes, n_classes - 1)
+        assert one_discrete(latent, classes) == pytest.approx(truth, abs=1e-12)
+        seen.add(round(truth, 6))
+    assert len(seen) > 5  # the cases were not all alike
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 4])
+def test_thresholds_reach_the_optimum_they_report(n_classes):
+    rng = np.random.default_rng(n_classes)
+    for max_thresholds in range(4):
+        for _ in range(10):
+            classes = (
+                np.append(np.arange(n_classes), rng.integers(n_classes, size=8 - n_classes)) + 3
+            )
+            latent = rng.integers(6, size=8) / 4
+            accuracy, thresholds, labels = best_thresholds(latent, classes, max_thresholds)
+            assert accuracy == pytest.approx(exhaustive(latent, classes, max_thresholds), abs=1e-12)
+            assert len(labels) == len(thresholds) + 1 <= max_thresholds + 1
+            assert balanced_accuracy(
+                labels[np.searchsorted(thresholds, latent)], classes
+            ) == pytest.approx(accuracy)
+            assert (np.diff(thresholds) > 0).all() and (labels[1:] != labels[:-1]).all()
+            if len(thresholds):  # no threshold too many
+                assert exhaustive(latent, classes, len(thresholds) - 1) < accuracy - 1e-9
+
+
+def test_threshold_between_neighbouring_floats_still_parts_them():
+    low = 1.0 + np.finfo(float).eps  # the midpoint of these two rounds up, to the higher one
+    latent = np.array([low, np.nextafter(low, 2)])
+    accuracy, thresholds, labels = best_thresholds(latent, np.array([0, 1]))
+    assert accuracy == 1
+    assert list(labels[np.searchsorted(thresholds, latent)]) == [0, 1]
+
+
+def test_useless_latent_has_the_chance_level():
+    rng = np.random.default_rng(0)
+    classes = np.arange(30_000) % 3
+    assert one_discrete(rng.normal(size=30_000), classes) == pytest.approx(1 / 3, abs=0.01)
+
+
+# --- inactive latents
+
+
+def test_variance_decides_which_latent_is_inactive():
+    rng = np.random.default_rng(0)
+    column = rng.normal(size=5_000)
+    column = (column - column.mean()) / column.std()
+    factors = column[:, None]
+    latents = np.stack([column * 0.11, column * 0.09], axis=1)  # variances 0.0121 and 0.0081
+    assert sap_score(latents, factors, [False]).score == pytest.approx(1)
+    assert list(sap_score(latents, factors, [False]).active) == [True, False]
+    assert sap_score(latents, factors, [False], inactive_below=0.008).score == pytest.approx(
+        0, abs=1e-12
+    )
+    assert sap_score(latents, factors, [False], inactive_below=0.02).score == 0
+
+
+# --- the LinearSVC variant
+
+
+def test_linear_svc_on_a_separable_and_a_useless_code():
+    rng = np.random.default_rng(0)
+    factors = rng.integers(2, size=(3_000, 2))
+    noise = rng.normal(size=(3_000, 2))
+    sizes = dict(train=2_000, test=1_000)
+    separable = sap_score_linear_svc(np.hstack([2.0 * factors - 1, noise]), factors, **sizes)
+    assert np.diag(separable.matrix) == pytest.approx(np.ones(2))
+    assert separable.gaps == pytest.approx(np.full(2, 0.5), abs=0.06)
+    useless = sap_score_linear_svc(noise, factors, **sizes)
+    assert useless.matrix == pytest.approx(np.full((2, 2), 0.5), abs=0.06)
+    assert useless.score < 0.06
+
+
+def test_linear_svc_is_another_score_far_below_one_for_a_perfect_code():
+    factors = shapes2d_factors(15_000)
+    code = (factors - factors.mean(axis=0)) / factors.std(axis=0)
+    code = np.hstack([code, np.random.default_rng(1).normal(size=(15_000, 5))])
+    variant, ours = sap_score_linear_svc(code, factors), sap_score(code, factors, SHAPES2D)
+    assert variant.score == pytest.approx(0.24, abs=0.02)
+    assert (
+        variant.matrix[3, 3] < 0.1
+    )  # x is this latent, and 32 classes on a line are not separated
+    assert ours.score > 0.92
+    assert sap_score_linear_svc(code, factors).score == variant.score
+    assert sap_score_linear_svc(code, factors, seed=1).score != variant.score
+    assert (
+        abs(sap_score_linear_svc(code * 0.2 + 0.5, factors).score - variant.score) > 0.02
+    )  # not invariant
+
+
+# --- bad input
+
+
+def good():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(50, 3)), rng.integers(3, size=(50, 2)), [True, False]
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (
+            lambda z, y, d: (z.tolist(), y, d),
+            "latents must be a NumPy array of shape .samples, latents.; got list",
+        ),
+        (lambda z, y, d: (z, None, d), "factors must be a NumPy array"),
+        (lambda z, y, d: (z[:, 0], y, d), r"latents must have shape .* got shape \(50,\)"),
+        (lambda z, y, d: (z, y[:, 0], d), "factors must have shape"),
+        (lambda z, y, d: (z[:49], y, d), "49 rows and factors 50"),
+        (lambda z, y, d: (z.T, y, d), "3 rows and factors 50"),
+        (lambda z, y, d: (z[:1], y[:1], d), "1 samples cannot be scored"),
+        (lambda z, y, d: (z[:0], y[:0], d), "0 samples cannot be scored"),
+        (lambda z, y, d: (z[:, :1], y, d), "at least 2"),
+        (lambda z, y, d: (z, y[:, :0], []), "no columns"),
+        (
+            lambda z, y, d: (np.where(z == z[4, 1], np.nan, z), y, d),
+            "latents holds nan at row 4, column 1",
+        ),
+        (
+            lambda z, y, d: (np.where(z == z[4, 1], np.inf, z), y, d),
+            "latents holds inf at row 4, column 1",
+        ),
+        (lambda z, y, d: (z, np.where(y == 2, np.nan, y), d), "factors holds nan"),
+        (lambda z, y, d: (z.astype(complex), y, d), "real numbers; got dtype complex128"),
+        (lambda z, y, d: (z, y.astype(str), d), "factors must hold real numbers"),
+        (lambda z, y, d: (z, y * [1, 0], d), r"factor 1 is constant \(always 0\)"),
+        (lambda z, y, d: (z, y * [0, 1], d), "factor 0 is constant"),
+        (lambda z, y, d: (z, y, d + [True]), "discrete must be 2 booleans"),
+        (lambda z, y, d: (z, y, True), "discrete must be 2 booleans"),
+        (lambda z, y, d: (z, y, [0, 1]), "discrete must be 2 booleans"),
+        (
+            lambda z, y, d: (np.tile(z, (9, 1)), np.arange(900).reshape(450, 2), d),
+            "discrete but takes 450 values",
+        ),
+    ],
+)
+def test_bad_codes_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        sap_score(*change(*good()))
+
+
+@pytest.mark.parametrize("inactive_below", [-0.1, np.nan, np.inf])
+def test_bad_inactive_below_is_refused(inactive_below):
+    with pytest.raises(ValueError, match="inactive_below is a variance"):
+        sap_score(*good(), inactive_below)
+
+
+@pytest.mark.parametrize(
+    "sizes, message",
+    [
+        (dict(train=40, test=11), "train [+] test = 51 samples were asked for, but there are 50"),
+        (dict(train=0, test=10), "train is a number of samples"),
+        (dict(train=10, test=2.5), "test is a number of samples"),
+        (dict(train=1, test=10), "factor 0 takes one value only in the 1 training samples"),
+    ],
+)
+def test_bad_sizes_of_the_linear_svc_variant_are_refused(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        sap_score_linear_svc(*good()[:2], **sizes)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (([1.0, 2.0], np.array([0, 1])), "latent must be a NumPy array"),
+        (
+            (np.ones((2, 2)), np.array([0, 1])),
+            "latent must be a NumPy array of shape .samples,.; got .2, 2.",
+        ),
+        ((np.array([1.0, 2.0]), np.array([1, 1])), "constant"),
+        ((np.array([1.0, 2.0]), np.array([0, 1]), -1), "max_thresholds is a whole number"),
+        ((np.array([1.0, 2.0]), np.array([0, 1]), 1.5), "max_thresholds is a whole number"),
+        ((np.arange(200.0), np.arange(200)), "200 distinct values"),
+    ],
+)
+def test_bad_input_of_best_thresholds_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        best_thresholds(*arguments)

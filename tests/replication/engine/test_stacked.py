@@ -1,0 +1,669 @@
+"""Many models at once: each is the model of the plain loop; stopping, diverging and failing parts leave the others as they were."""
+
+import contextlib
+import dataclasses
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from dipvae_src import data, models
+from dipvae_src.settings import Settings
+from dipvae_src.train import objective, stream, train
+from replication import profiles, results
+from replication.engine import batched, checkpoints, stack_bench
+from replication.engine import stack as stacked
+from replication.engine.stack import Stack
+
+TINY = dict(
+    width=32,
+    steps=8,
+    batch_size=64,
+    learning_rate=1e-3,
+    test_images=150,
+    zdiff_train=100,
+    zdiff_test=50,
+)
+RUNS = [
+    (profiles.beta_vae(1, **TINY), 0), (profiles.beta_vae(4, **TINY), 3), (profiles.dip_vae_i(10, **TINY), 1),
+    (profiles.dip_vae_ii(5, **TINY), 0), (profiles.dip_vae_ii(5, lambda_3=0, **TINY), 2),
+]  # fmt: skip
+OPEN = [  # what the paper leaves open, read otherwise, beside what it is read as; memories that float32 holds exactly
+    (profiles.dip_vae_i(10, memory=0.75, **TINY), 1), (profiles.dip_vae_ii(5, memory=0.5, **TINY), 0),
+    (profiles.dip_vae_ii(5, third_moments="joint", **TINY), 0),
+    (profiles.dip_vae_ii(5, third_moments="joint", memory=0.75, **TINY), 4), RUNS[3], RUNS[0],
+]  # fmt: skip
+
+
+class Operators(TorchDispatchMode):
+    """The names of all operators that run inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, operator, types, arguments=(), options=None):
+        self.names.add(str(operator))
+        return operator(*arguments, **(options or {}))
+
+
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def images(data_dir):
+    return data.load("shapes2d", data_dir)
+
+
+def flat(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()]).cpu()
+
+
+def distances(stack):
+    """Of each model from the plain loop's: the mean and the 99 % quantile of the weights' errors, in units of their largest move."""
+    for m, (settings, seed) in enumerate(stack.runs):
+        plain, curve = train(settings, seed, stack.plain_data)
+        start = models.build("fc", settings.latents, settings.width, 1, stream(seed, "weights"))
+        error, moved = (
+            (flat(stack.model(m)) - flat(plain)).abs(),
+            (flat(plain) - flat(start)).abs().max(),
+        )
+        assert moved > 3 * settings.learning_rate
+        yield error.mean() / moved, error.quantile(0.99) / moved, stack.history[m], curve
+
+
+def trained(runs, images, **options):
+    stack = Stack(runs, images, **options)
+    stack.plain_data = images
+    assert stack.train() and stack.step == stack.steps
+    return stack
+
+
+def held_to_the_plain_loop(stack):
+    """By the measure of test_train: Adam divides tiny gradients by their own size, so a few weights amplify float32's rounding."""
+    for mean, quantile, history, curve in distances(stack):
+        assert mean < 1e-3 and quantile < 1e-2
+        assert [h["step"] for h in history] == [c["step"] for c in curve]
+        for name in ("reconstruction", "kl", "penalty"):
+            assert [h[name] for h in history] == pytest.approx(
+                [c[name] for c in curve], rel=1e-3, abs=2e-4
+            )
+
+
+def test_each_model_is_that_of_the_plain_loop(images):
+    held_to_the_plain_loop(trained(RUNS, images))
+
+
+@pytest.fixture(scope="module")
+def few(images):
+    """160 images, 144 of them for training: two steps an epoch."""
+    return dataclasses.replace(images, bits=images.bits[::9][:160])
+
+
+def test_so_it_is_over_several_epochs(few):
+    held_to_the_plain_loop(trained(RUNS[2:], few))
+
+
+def test_so_it_is_with_memories_and_joint_moments(few):
+    stack = trained(OPEN, few)
+    held_to_the_plain_loop(stack)
+    ends = [flat(stack.model(m)) for m in range(6)]
+    for a, b in ((1, 4), (2, 4), (1, 2)):  # one seed, three readings
+        assert (ends[a] - ends[b]).abs().max() > 1e-4
+
+
+def test_a_memory_is_each_models_own(images):
+    """Models with and without memory in one stack end where they end alone; the running matrix is the one of the definition."""
+    stack, alone = trained(OPEN[:1] + OPEN[4:], images), trained(OPEN[:1], images)
+    assert torch.allclose(stack.running[0], alone.running[0], rtol=1e-4, atol=1e-6)
+    assert (flat(stack.model(0)) - flat(alone.model(0))).abs().mean() < 1e-5
+    eye = torch.eye(10)
+    assert (alone.running[0] - eye).abs().max() > 0.1 and torch.allclose(
+        alone.running[0], alone.running[0].T, atol=1e-6
+    )
+    start = Stack(OPEN[:1], images)
+    assert torch.equal(start.running, eye[None])
+
+
+def test_so_it_is_for_one_model_alone(images):
+    held_to_the_plain_loop(trained(RUNS[3:4], images))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_pixels_are_unpacked_as_the_data_set_has_them(images, dtype):
+    rows = torch.tensor([[0, 5, 700], [1, 1, 1_000]])
+    found = batched.unpacked(images.bits[rows], dtype)
+    assert found.dtype == dtype and torch.equal(
+        found.float(), torch.stack([images.images(row) for row in rows])
+    )
+    assert batched.unpacked(
+        torch.tensor([[[0b10000001, 0b00000110]]], dtype=torch.uint8), dtype
+    ).tolist() == [[[1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 1, 0]]]
+
+
+def test_bf16_products_on_a_cpu_are_those_of_bf16_hardware():
+    """Against PyTorch's own, forward and both gradients: equal up to the last bit of bfloat16, which the order of the sums may turn."""
+    generator = torch.Generator().manual_seed(0)
+    a, b, back = (
+        torch.randn(*shape, generator=generator).bfloat16()
+        for shape in ((3, 20, 70), (3, 70, 30), (3, 20, 30))
+    )
+    made = []
+    for multiply in (batched.product, torch.bmm):
+        x, y = a.clone().requires_grad_(), b.clone().requires_grad_()
+        out = multiply(x, y)
+        made.append((out.detach(), *torch.autograd.grad(out, (x, y), back)))
+    for ours, native in zip(*made):
+        assert ours.dtype == native.dtype == torch.bfloat16
+        assert (
+            torch.allclose(ours.float(), native.float(), rtol=2**-7, atol=1e-2)
+            and (ours == native).float().mean() > 0.95
+        )
+
+
+def test_bf16_products_stay_near(images):
+    stack = trained(RUNS, images, precision="bf16")
+    assert [leaf.dtype for leaf in stack.leaves[:6:2]] == [
+        torch.bfloat16,
+        torch.bfloat16,
+        torch.float32,
+    ]  # the code: float32
+    assert {p.dtype for p in (*stack.parameters, *stack.first, *stack.second)} == {torch.float32}
+    for mean, _, history, curve in distances(stack):
+        assert 1e-6 < mean < 5e-2  # it is bf16, and no more than that
+        assert [h["reconstruction"] for h in history] == pytest.approx(
+            [c["reconstruction"] for c in curve], rel=4e-3
+        )
+
+
+@pytest.mark.parametrize("runs", [RUNS, OPEN], ids=["as the paper has it", "read otherwise"])
+def test_the_objective_is_that_of_the_losses_with_its_gradients(runs):
+    generator, count = torch.Generator().manual_seed(0), len(runs)
+    nll, mu, log_var = (
+        torch.randn(count, *shape, generator=generator).double()
+        for shape in ((9,), (9, 10), (9, 10))
+    )
+    mu, log_var = mu.requires_grad_(), log_var.requires_grad_()
+    weights = batched.weights_of([settings for settings, _ in runs], torch.device("cpu"))
+    before = torch.eye(10).double() + torch.arange(1, len(runs) + 1)[:, None, None] / 8
+    running = before.clone()
+    parts = batched.objective(nll, mu, log_var, weights, running)
+    gradients = torch.autograd.grad(parts[0].sum(), (mu, log_var))
+    for m, (settings, _) in enumerate(runs):
+        own, kept = [t.detach()[m].requires_grad_() for t in (mu, log_var)], before[m].clone()
+        loss = objective(settings, nll[m], *own, kept)
+        assert parts[:, m].tolist() == pytest.approx([part.item() for part in loss], rel=1e-12)
+        if settings.memory:
+            assert torch.allclose(running[m], kept, rtol=1e-12, atol=1e-14) and not torch.equal(
+                kept, before[m]
+            )
+        for gradient, wanted in zip(gradients, torch.autograd.grad(loss.total, own)):
+            assert torch.allclose(gradient[m], wanted, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("runs", [RUNS, OPEN[:5]], ids=["as the paper has it", "read otherwise"])
+def test_a_latent_that_never_moves_has_a_gradient_all_the_same(runs):
+    """The norm of the third moments has none at 0; it must not make NaN of the models whose lambda_3 is 0, or not."""
+    nll, mu, log_var = (
+        torch.ones(5, 9),
+        torch.zeros(5, 9, 10, requires_grad=True),
+        torch.zeros(5, 9, 10),
+    )
+    running = torch.eye(10).repeat(5, 1, 1)
+    parts = batched.objective(
+        nll, mu, log_var, batched.weights_of([s for s, _ in runs], torch.device("cpu")), running
+    )
+    assert torch.isfinite(torch.autograd.grad(parts[0].sum(), mu)[0]).all()
+
+
+def test_adam_is_pytorchs():
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(3, 4, 5, generator=generator)
+    parameter, first, second, copy = (
+        start.clone(),
+        torch.zeros_like(start),
+        torch.zeros_like(start),
+        start.bfloat16(),
+    )
+    reference = start.double().requires_grad_()
+    optimiser = torch.optim.Adam([reference], lr=0.01)
+    for step in range(1, 6):
+        gradient = torch.randn(start.shape, generator=generator).bfloat16()
+        batched.adam(
+            [parameter],
+            [gradient],
+            [first],
+            [second],
+            [copy],
+            batched.adam_scale(torch.tensor(step, dtype=torch.float64), 0.01),
+        )
+        reference.grad = gradient.double()
+        optimiser.step()
+    assert torch.allclose(parameter.double(), reference.detach(), rtol=1e-6, atol=1e-6)
+    assert (parameter - start).abs().min() > 1e-4
+    assert torch.equal(copy, parameter.bfloat16())
+
+
+# --- stopping and going on ---
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize(
+    "at", [0, 3, 4]
+)  # before all steps; within an epoch and a window; between two epochs
+def test_a_training_that_was_stopped_ends_the_same_to_the_last_bit(few, tmp_path, precision, at):
+    undisturbed, stopped = Stack(RUNS[2:], few, precision), Stack(RUNS[2:], few, precision)
+    undisturbed.window = stopped.window = 2
+    assert undisturbed.train()
+    assert not stopped.train(until=at) and stopped.step == at
+    checkpoints.save(tmp_path / "c.npz", stopped)
+    stack = checkpoints.restore(tmp_path / "c.npz", few, precision)
+    stack.window = 2
+    assert stack.step == at and stack.runs == RUNS[2:] and stack.train()
+    for one, other in zip(
+        undisturbed.parameters + undisturbed.second, stack.parameters + stack.second
+    ):
+        assert torch.equal(one, other)
+    assert stack.history == undisturbed.history and len(stack.history[0]) == 4
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_training_with_memory_goes_on_with_what_it_remembers(few, tmp_path, precision):
+    undisturbed, stopped = Stack(OPEN, few, precision), Stack(OPEN, few, precision)
+    assert undisturbed.train()
+    stopped.train(until=3)
+    checkpoints.save(tmp_path / "c.npz", stopped)
+    stack = checkpoints.restore(tmp_path / "c.npz", few, precision)
+    assert (
+        stack.runs == OPEN
+        and torch.equal(stack.running, stopped.running)
+        and not torch.equal(stack.running[0], torch.eye(10))
+    )
+    stack.train()
+    for one, other in zip(
+        [*undisturbed.parameters, undisturbed.running], [*stack.parameters, stack.running]
+    ):
+        assert torch.equal(one, other)
+    assert stack.history == undisturbed.history
+
+
+def forget(path):
+    with np.load(path) as file:
+        np.savez(path, **{name: file[name] for name in file.files if name != "running"})
+
+
+@pytest.fixture
+def saved(images, tmp_path):
+    stack = Stack(RUNS[:2], images)
+    stack.train(until=2)
+    checkpoints.save(tmp_path / "c.npz", stack)
+    return tmp_path / "c.npz"
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip_a_byte(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def put_an_object_in(path):
+    np.savez(path, facts=np.array([{"a": 1}], dtype=object))
+
+
+def leave_a_moment_out(path):
+    with np.load(path) as file:
+        np.savez(path, **{name: file[name] for name in file.files if name != "first_3"})
+
+
+def exchange_two_layers(path):
+    with np.load(path) as file:
+        arrays = dict(file)
+    arrays["parameter_2"] = arrays["parameter_0"]
+    np.savez(path, **arrays)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        truncate,
+        flip_a_byte,
+        empty,
+        put_an_object_in,
+        leave_a_moment_out,
+        exchange_two_layers,
+        forget,
+    ],
+)
+def test_a_broken_checkpoint_is_refused_by_name(images, saved, harm):
+    harm(saved)
+    with pytest.raises(checkpoints.BadCheckpoint, match=r"c\.npz is no whole checkpoint \("):
+        checkpoints.restore(saved, images)
+
+
+def test_what_was_restored_can_be_saved_again_before_a_step(images, tmp_path):
+    stack = Stack(RUNS[:2], images)
+    stack.train(until=5)
+    checkpoints.save(tmp_path / "a.npz", stack)
+    checkpoints.save(tmp_path / "b.npz", checkpoints.restore(tmp_path / "a.npz", images))
+    (facts, arrays), (again, others) = (
+        checkpoints.read(tmp_path / name) for name in ("a.npz", "b.npz")
+    )
+    assert (
+        facts == again
+        and arrays.keys() == others.keys()
+        and all(np.array_equal(arrays[n], others[n]) for n in arrays)
+    )
+
+
+def test_a_checkpoint_of_other_code_data_or_precision_is_refused(images, saved, monkeypatch):
+    with pytest.raises(
+        checkpoints.BadCheckpoint,
+        match="c.npz cannot go on: its precision is 'float32', here it is 'bf16'",
+    ):
+        checkpoints.restore(saved, images, "bf16")
+    with pytest.raises(checkpoints.BadCheckpoint, match="cannot go on: its data is"):
+        checkpoints.restore(saved, dataclasses.replace(images, sha256="other"))
+    monkeypatch.setattr(results, "STACKED", "edited")
+    with pytest.raises(
+        checkpoints.BadCheckpoint, match="cannot go on: its code is .*, here it is 'edited'"
+    ):
+        checkpoints.restore(saved, images)
+
+
+def test_a_full_disk_leaves_the_older_checkpoint(images, saved, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(results.os, "fsync", full)
+    stack = Stack(RUNS[:2], images)
+    with pytest.raises(OSError, match="c.npz: No space left on device; free some space"):
+        checkpoints.save(saved, stack)
+    assert checkpoints.restore(saved, images).step == 2
+
+
+# --- what goes wrong in one model, or in the fast path ---
+
+
+def test_a_model_that_diverges_is_named_and_leaves_the_others_as_they_were(images):
+    wild = Settings("dip-vae-i", lambda_od=1e38, lambda_d=1e38, **TINY)
+    said = []
+    stack, calm = (
+        trained([RUNS[0], (wild, 5), RUNS[3]], images, log=said.append),
+        trained([RUNS[0], RUNS[2], RUNS[3]], images),
+    )
+    assert list(stack.diverged) == [1] and stack.diverged[1] in said[0] and len(said) == 1
+    assert stack.diverged[1].startswith(
+        "DIP-VAE-I (lambda_od 1e+38), seed 5: the loss stopped being finite between steps "
+    )
+    assert len(stack.history[1]) < 4
+    for m in (0, 2):
+        assert (
+            torch.equal(flat(stack.model(m)), flat(calm.model(m)))
+            and stack.history[m] == calm.history[m]
+        )
+        assert torch.isfinite(flat(stack.model(m))).all()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_what_a_cuda_graph_captures_asks_the_cpu_for_nothing(images, precision):
+    """A capture fails where a step reads a value back, makes a tensor of Python numbers or has a shape that depends on values."""
+    stack = Stack(OPEN, images, precision=precision)
+    stack.train(until=2)
+    with Operators() as seen:
+        stack._update()
+    assert {"aten.bmm.default", "aten.where.self"} <= seen.names
+    assert [
+        name
+        for name in sorted(seen.names)
+        if re.search(r"_local_scalar|lift_fresh|nonzero|masked_select|unique|is_nonzero", name)
+    ] == []
+    with Operators() as seen:  # the test can fail
+        torch.tensor(1.0).item()
+    assert {"aten.lift_fresh.default", "aten._local_scalar_dense.default"} <= seen.names
+
+
+def test_a_step_makes_every_tensor_on_the_device_of_its_inputs(images):
+    """On PyTorch's device without data, where a tensor made on the CPU by default is refused as it is on a GPU."""
+    away, settings = torch.device("meta"), [s for s, _ in OPEN]
+    template, width, batch = models.build("fc", 10, 32, 1, 0), len(settings), TINY["batch_size"]
+    own = [p.T if p.ndim == 2 else p for p in template.parameters()]
+    leaves = [torch.empty(width, *p.shape, device=away, requires_grad=True) for p in own]
+    running = torch.eye(10, device=away).repeat(width, 1, 1)
+    seen = torch.empty(width, batch, models.SIDE**2 // 8, dtype=torch.uint8, device=away)
+    noise = torch.empty(width, batch, 10, device=away)
+    parts = batched.forward(
+        template, leaves, seen, noise, batched.weights_of(settings, away), running
+    )
+    gradients = torch.autograd.grad(parts[0].sum(), leaves)
+    batched.adam([leaf.detach() for leaf in leaves], gradients, *2 * [[torch.empty_like(g) for g in gradients]],
+                 [None] * len(leaves), batched.adam_scale(torch.ones((), device=away), 1e-3))  # fmt: skip
+    assert {t.device for t in (parts, *gradients)} == {away} and [g.shape for g in gradients] == [
+        leaf.shape for leaf in leaves
+    ]
+    with pytest.raises(RuntimeError, match="device"):
+        batched.forward(
+            template,
+            leaves,
+            seen,
+            noise,
+            batched.weights_of(settings, torch.device("cpu")),
+            running,
+        )
+
+
+def test_where_compiling_fails_it_says_so_and_goes_on(images, monkeypatch):
+    def refuse(function, **options):
+        def call(*arguments):
+            raise RuntimeError("no compiler\nhere")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", refuse)
+    said = []
+    for precision in ("float32", "bf16"):
+        stack = trained(RUNS[:2], images, precision=precision, compiled=True, log=said.append)
+        assert stack.how() == {
+            "models": 2,
+            "precision": precision,
+            "compiled": False,
+            "graph": False,
+        }
+        assert torch.equal(
+            flat(stack.model(1)), flat(trained(RUNS[:2], images, precision=precision).model(1))
+        )
+    assert said == 2 * [
+        "NOT COMPILED: torch.compile failed (no compiler); going on without it, more slowly"
+    ]
+
+
+def test_where_capturing_fails_it_says_so_and_goes_on(images):
+    """A build without CUDA has no graphs; the flag is set past the check that refuses it there."""
+    said = []
+    stack = Stack(RUNS[:2], images, log=said.append)
+    stack.graphed, stack.stream = True, None
+    assert stack.train() and not stack.how()["graph"]
+    (line,) = said
+    assert line.startswith("NO CUDA GRAPH: capturing failed (") and line.endswith(
+        "); going on without it, more slowly"
+    )
+    assert torch.equal(flat(stack.model(1)), flat(trained(RUNS[:2], images).model(1)))
+
+
+def test_the_capture_is_no_step_and_every_step_after_it_a_replay(images, monkeypatch):
+    """With a graph that records nothing and whose replay makes the step: what is left is the order of things."""
+    stack, said = Stack(RUNS[:2], images), []
+    update = stack._update
+
+    class Graph:
+        def replay(self):
+            said.append(stack.step)
+            update()
+
+    @contextlib.contextmanager
+    def capture(graph, stream):
+        said.append("capture")
+        stack._update = lambda: None
+        yield
+        stack._update = None  # not to be called again
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", capture)
+    stack.graphed, stack.stream = True, None
+    assert stack.train() and said == ["capture", *range(stacked.WARM_UP, stack.steps)]
+    assert torch.equal(flat(stack.model(1)), flat(trained(RUNS[:2], images).model(1)))
+
+
+def test_an_error_later_on_is_not_taken_for_one_of_the_compiler(images):
+    stack = Stack(RUNS[:2], images, compiled=False)
+    stack.train(until=2)
+    stack._forward = lambda *_: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        stack.train()
+
+
+@pytest.mark.parametrize(
+    ("runs", "options", "message"),
+    [
+        ([], {}, "a stack needs at least one run"),
+        ([RUNS[0], RUNS[0]], {}, "a run stands in the stack twice"),
+        (
+            [RUNS[0], (dataclasses.replace(RUNS[1][0], steps=9), 0)],
+            {},
+            "beta 4.*, seed 0: models of a stack differ in objective",
+        ),
+        (
+            [RUNS[0], (dataclasses.replace(RUNS[1][0], batch_size=32, reading="batch 64"), 0)],
+            {},
+            "batch 64, seed 0: models of a stack",
+        ),
+        (
+            [(dataclasses.replace(RUNS[0][0], network="conv"), 0)],
+            {},
+            "VAE: only the fc network is stacked, not 'conv'",
+        ),
+        (
+            [(dataclasses.replace(RUNS[0][0], batch_size=2_000), 0)],
+            {},
+            "batch_size 2,000 is larger than the 1,382 training images",
+        ),
+        (RUNS[:1], {"precision": "fp8"}, "no precision 'fp8' on cpu; known: float32, tf32, bf16"),
+        (RUNS[:1], {"precision": "tf32"}, "no precision 'tf32' on cpu"),
+        (RUNS[:1], {"graphed": True}, "a CUDA graph needs a CUDA device"),
+    ],
+)
+def test_what_is_no_stack_is_refused(images, runs, options, message):
+    with pytest.raises(ValueError, match="is in colour; stacks are of black and white images"):
+        Stack(RUNS, dataclasses.replace(images, table=None))
+    with pytest.raises(ValueError, match=message):
+        Stack(runs, images, **options)
+
+
+def test_its_results_are_known_by_their_code():
+    assert results.STACKED != results.LOADED and len(results.STACKED) == 16
+
+
+# --- what it costs ---
+
+
+def test_cost_of_a_step_of_the_papers_network():
+    """Counted by hand: 14,196,516 parameters; 14,186,400 weights, 4,915,200 of them in the first layer."""
+    flops, moved = stack_bench.cost(profiles.dip_vae_ii(5), "float32")
+    assert flops == 2 * 400 * (3 * 14_186_400 - 4_915_200) and moved == 14_196_516 * 40
+    assert stack_bench.cost(profiles.dip_vae_ii(5), "bf16") == (flops, 14_196_516 * 34)
+
+
+def test_the_bench_runs(data_dir, tmp_path, capsys):
+    words = [
+        "--profile",
+        "smoke",
+        "--stack",
+        "1",
+        "2",
+        "--seconds",
+        "0.02",
+        "--data",
+        str(data_dir),
+        "--device",
+        "cpu",
+    ]
+    assert stack_bench.main([*words, "--out", str(tmp_path / "b.json")]) == 0
+    rows = json.loads((tmp_path / "b.json").read_text())["rows"]
+    assert [row["way"] for row in rows] == [
+        "plain loop, one model",
+        "stack of 1, float32",
+        "stack of 2, float32",
+    ]
+    assert all(
+        row["model_steps_per_second"] > 0 and row["of_floor"] > 0 and row["deviation"] < 1e-3
+        for row in rows
+    )
+    assert "GFLOP" in capsys.readouterr().out
+
+
+# --- on a GPU only ---
+
+
+@pytest.fixture(scope="module")
+def on_gpu(data_dir):
+    return data.load("shapes2d", data_dir, "cuda")
+
+
+@GPU
+@pytest.mark.parametrize("runs", [RUNS, OPEN], ids=["as the paper has it", "read otherwise"])
+def test_gpu_each_model_is_that_of_the_plain_loop(on_gpu, runs):
+    held_to_the_plain_loop(trained(runs, on_gpu))
+
+
+@GPU
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("runs", [RUNS, OPEN], ids=["as the paper has it", "read otherwise"])
+def test_gpu_a_captured_step_is_the_same_step(on_gpu, runs, precision):
+    one, other = (
+        trained(runs, on_gpu, precision=precision, graphed=graphed) for graphed in (False, True)
+    )
+    assert other.how()["graph"] and other.graph is not None
+    for a, b in zip([*one.parameters, one.running], [*other.parameters, other.running]):
+        assert torch.allclose(a, b, rtol=0, atol=1e-6)
+
+
+@GPU
+def test_gpu_the_fastest_way_stays_near_and_goes_on_from_a_checkpoint(on_gpu, tmp_path):
+    options = dict(precision="bf16", compiled=True, graphed=True)
+    said = []
+    stack = trained(RUNS, on_gpu, log=said.append, **options)
+    assert said == [] and stack.how() == {
+        "models": 5,
+        "precision": "bf16",
+        "compiled": True,
+        "graph": True,
+    }
+    for mean, _, history, curve in distances(stack):
+        assert mean < 5e-2 and [h["reconstruction"] for h in history] == pytest.approx(
+            [c["reconstruction"] for c in curve], rel=4e-3
+        )
+    stopped = Stack(RUNS, on_gpu, **options)
+    stopped.train(until=5)
+    checkpoints.save(tmp_path / "c.npz", stopped)
+    again = checkpoints.restore(tmp_path / "c.npz", on_gpu, **options)
+    assert again.train() and all(
+        math.isfinite(h["kl"]) for history in again.history for h in history
+    )
+    for a, b in zip(stack.parameters, again.parameters):
+        assert torch.allclose(a, b, rtol=0, atol=1e-4)
