@@ -403,9 +403,9 @@ def describe(
     return todo, pending, stale
 
 
-def there(profile: str, folder: Path) -> list:
+def showable_plan(profile: str, folder: Path) -> list:
     """Of a profile's plan what `folder` can show: on 2D Shapes, and on those other data sets that are all there."""
-    plan = summary.there(profile, folder)
+    plan = summary.showable_plan(profile, folder)
     for data in list(profiles.DATA_SETS)[1:]:
         plan += profiles.plan(profile, data=data) if summary.complete(profile, data, folder) else []
     return plan
@@ -431,7 +431,7 @@ def figures_only(args) -> None:
         raise Stop("no results are committed yet; run `make replicate`")
     for profile in to_show:
         folder, figures = ROOT / "results" / profile, Path(args.figures_dir) / profile
-        plan = there(profile, folder)
+        plan = showable_plan(profile, folder)
         print(f"Profile {profile}: {len(results.collect(folder, plan))} committed results.")
         jobs = jobs_for(args, profile, plan, folder, figures, None)
         show_all(
@@ -457,7 +457,7 @@ def publish(args) -> None:
     """
     profile = args.profile or "quick"
     source, target = Path(args.runs) / profile, ROOT / "results" / profile
-    plan = there(profile, source)
+    plan = showable_plan(profile, source)
     copied = {results.path_of(target, s, seed) for s, seeds in plan for seed in seeds}
     planned = {
         results.path_of(target, s, seed) for s, seeds in profiles.plan(profile) for seed in seeds

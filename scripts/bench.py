@@ -4,7 +4,7 @@
     python scripts/bench.py --quick --out b.json     # seconds, small sizes: shows that it runs, its figures mean little
 
 Rivals take turns, round after round, so that a drift of the machine meets both; a ratio is the median over rounds of the ratio
-within a round. Shown are the median, the lowest and the highest of the rounds. Whatever else the machine does lowers the figures.
+within a round. ProfileResults are the median, the lowest and the highest of the rounds. Whatever else the machine does lowers the figures.
 """
 
 import argparse

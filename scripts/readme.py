@@ -33,7 +33,7 @@ def headline(data: str = "shapes2d") -> str:
 
 
 @functools.cache
-def shown(data: str = "shapes2d") -> summary.Shown:
+def shown(data: str = "shapes2d") -> summary.ProfileResults:
     return summary.load(headline(data), str(ROOT / "results" / headline(data)), data=data)
 
 
@@ -45,7 +45,7 @@ def table_1() -> str:
 
 def table_of(data: str) -> str:
     part = shown(data)
-    return f"**Table 1, {part.data_name}** ({part.standing})\n\n{summary.markdown(tables.table_1(part))}\n\n{tables.table_1_notes(part)}"
+    return f"**Table 1, {part.data_name}** ({part.conditions})\n\n{summary.markdown(tables.table_1(part))}\n\n{tables.table_1_notes(part)}"
 
 
 def profiles_compared() -> str:
@@ -65,7 +65,7 @@ def profiles_compared() -> str:
                 for m in made["method"]
             ]
     notes = [
-        f"- {' '.join([f'{part.standing}.', *tables.collapsed(part, made['method'])])}"
+        f"- {' '.join([f'{part.conditions}.', *tables.collapsed(part, made['method'])])}"
         for part in parts
     ]
     return "\n".join([summary.markdown(pd.DataFrame(made)), "", *notes])

@@ -35,7 +35,7 @@ def rows_of(profile: str, first: Path, second: Path) -> tuple[pd.DataFrame, pd.D
             f"{first} and {second} hold no run of the {profile} profile's Table 1 in common"
         )
     return tuple(
-        summary.per_run(summary.Shown(profile, results.collect(folder, both), ""))
+        summary.per_run(summary.ProfileResults(profile, results.collect(folder, both), ""))
         for folder in (first, second)
     )
 

@@ -47,7 +47,7 @@ class Model:
     mu: np.ndarray | None = None  # (11, latents) of the test images on the sheet
 
 
-def models(shown: summary.Shown) -> list[Model]:
+def models(shown: summary.ProfileResults) -> list[Model]:
     """The models of a data set that left a traversal sheet, in the order of Table 1, with their weights where those are at hand.
 
     Weights that do not draw their sheet's reconstructions are another run's, and count as not at hand.

@@ -109,7 +109,7 @@ PAPER = """@inproceedings{kumar2018variational,
 # --- what the page says ---
 
 
-def warning(shown: summary.Shown) -> str:
+def warning(shown: summary.ProfileResults) -> str:
     """How far a profile is from the paper's setting, in bold before everything; empty where it is not."""
     full, ours = (profiles.plan(profile)[0][0] for profile in ("paper", shown.profile))
     if ours == full:
@@ -121,7 +121,7 @@ def warning(shown: summary.Shown) -> str:
     )
 
 
-def warnings(parts: dict[str, summary.Shown]) -> str:
+def warnings(parts: dict[str, summary.ProfileResults]) -> str:
     """The warning on 2D Shapes, and what is shown from a smaller profile than that."""
     page, texts = parts["shapes2d"].profile, [warning(parts["shapes2d"])]
     for data, shown in parts.items():
@@ -136,7 +136,7 @@ def warnings(parts: dict[str, summary.Shown]) -> str:
     return " ".join(filter(None, texts))
 
 
-def named(shown: summary.Shown, page: str) -> str:
+def named(shown: summary.ProfileResults, page: str) -> str:
     """A data set's own name, with the profile where it is not the page's."""
     return shown.results[0]["data"]["name"] + (
         "" if shown.profile == page else f", {shown.profile} profile"
@@ -158,11 +158,11 @@ def verdict_line(verdicts: pd.DataFrame) -> str:
     return f'<ul class="counts" aria-label="Verdicts on {len(verdicts)} claims">{items}</ul>'
 
 
-def runs_of(shown: summary.Shown) -> list[dict]:
+def runs_of(shown: summary.ProfileResults) -> list[dict]:
     return shown.results + shown.readings
 
 
-def compute(parts: dict[str, summary.Shown]) -> str:
+def compute(parts: dict[str, summary.ProfileResults]) -> str:
     """Runs and minutes of each data set, devices, versions, and the runs that diverged."""
     rows = []
     for shown in parts.values():
@@ -186,7 +186,7 @@ def compute(parts: dict[str, summary.Shown]) -> str:
     return table(pd.DataFrame(rows), "Runs, minutes and machines", notes)
 
 
-def results_of(parts: dict[str, summary.Shown]) -> str:
+def results_of(parts: dict[str, summary.ProfileResults]) -> str:
     rows = []
     for shown in parts.values():
         data, codes = (
@@ -213,7 +213,7 @@ def results_of(parts: dict[str, summary.Shown]) -> str:
     return table(pd.DataFrame(rows, columns=columns), "Provenance", notes)
 
 
-def citation(shown: summary.Shown) -> str:
+def citation(shown: summary.ProfileResults) -> str:
     ours = (
         "@misc{dipvae-replicated,\n  title = {DIP-VAE, replicated},\n  author = {The authors of this replication},\n"
         f"  note  = {{code {shown.results[0]['code']}, {shown.profile} profile}}\n}}"
@@ -229,7 +229,7 @@ def drawn_of(name: str) -> str:
     )
 
 
-def title_of(name: str, parts: dict[str, summary.Shown]) -> str:
+def title_of(name: str, parts: dict[str, summary.ProfileResults]) -> str:
     """A figure's title, with the data set's own name, which says where it is a stand-in."""
     title = TITLES.get(name, name)
     for data, shown in parts.items():
@@ -239,7 +239,7 @@ def title_of(name: str, parts: dict[str, summary.Shown]) -> str:
     return title
 
 
-def all_figures(parts: dict[str, summary.Shown], top: str) -> str:
+def all_figures(parts: dict[str, summary.ProfileResults], top: str) -> str:
     """Every figure of the data sets but `top`, each linked to the notebook that made it, in the notebooks' order."""
     folders = {data: Path(shown.figures_dir) for data, shown in parts.items() if shown.figures_dir}
     found = []
@@ -264,7 +264,7 @@ def all_figures(parts: dict[str, summary.Shown], top: str) -> str:
     )
 
 
-def all_tables(parts: dict[str, summary.Shown]) -> str:
+def all_tables(parts: dict[str, summary.ProfileResults]) -> str:
     """Table 1 on each data set that it has, and Table 2."""
     made = prose(TERMS)
     for data, heading in (("shapes2d", "2D Shapes"), ("celeba", "CelebA")):
@@ -272,7 +272,7 @@ def all_tables(parts: dict[str, summary.Shown]) -> str:
             about = shown.results[0]["data"]
             link = page_of(shown.profile, "05_table_1", heading)
             notes = (
-                f"{shown.standing}.\n\n{tables.table_1_notes(shown)}\n\n"
+                f"{shown.conditions}.\n\n{tables.table_1_notes(shown)}\n\n"
                 f"± is half of the 95 % interval over seeds. [Notebook 05_table_1]({link})"
             )
             made += compared(
@@ -283,12 +283,12 @@ def all_tables(parts: dict[str, summary.Shown]) -> str:
             )
     if shown := parts.get("celeba"):
         link = page_of(shown.profile, "10_attributes", "the table")
-        notes = f"{shown.standing}.\n\n{tables.table_2_notes(shown)}\n\nPercent of test images. [Notebook 10_attributes]({link})"
+        notes = f"{shown.conditions}.\n\n{tables.table_2_notes(shown)}\n\nPercent of test images. [Notebook 10_attributes]({link})"
         made += table(tables.table_2(shown), f"Table 2, {shown.results[0]['data']['name']}", notes)
     return made
 
 
-def explorers(parts: dict[str, summary.Shown]) -> str:
+def explorers(parts: dict[str, summary.ProfileResults]) -> str:
     """One explorer a data set."""
     made = prose(
         "Each slider moves one latent of four models at once, and their decoders draw what it does: slider 1 the most used latent "
@@ -314,7 +314,7 @@ def objective(profile: str) -> str:
     )
 
 
-def readings(shown: summary.Shown, read_otherwise: summary.Shown) -> str:
+def readings(shown: summary.ProfileResults, read_otherwise: summary.ProfileResults) -> str:
     """What is open, and what another reading does to the numbers of `read_otherwise`, the profile that ran them."""
     change = f"What another reading does, {read_otherwise.profile} profile: the score so read (its change, with the 95 % interval)"
     pages = [
@@ -334,7 +334,9 @@ def readings(shown: summary.Shown, read_otherwise: summary.Shown) -> str:
 
 
 def sections(
-    parts: dict[str, summary.Shown], verdicts: pd.DataFrame, read_otherwise: summary.Shown
+    parts: dict[str, summary.ProfileResults],
+    verdicts: pd.DataFrame,
+    read_otherwise: summary.ProfileResults,
 ) -> list[Section]:
     """The page's sections, in order. `read_otherwise`: the results on 2D Shapes that hold other readings."""
     shapes = parts["shapes2d"]
@@ -370,8 +372,8 @@ def from_smaller(
     results_dir: str,
     figures_dir: str,
     data: str,
-    wanted: Callable[[summary.Shown], bool] = lambda shown: True,
-) -> summary.Shown | None:
+    wanted: Callable[[summary.ProfileResults], bool] = lambda shown: True,
+) -> summary.ProfileResults | None:
     """A data set from the largest smaller profile beside this one that can show it and is `wanted`, if any; not from the first and
     smallest, whose numbers mean nothing.
     """
@@ -412,7 +414,7 @@ def build(profile: str, results_dir: str, figures_dir: str = "", seeds: int = 0)
     first = Path(figures_dir) / f"{TOP}.png"
     about = (
         "A replication of Kumar, Sattigeri, Balakrishnan: Variational Inference of Disentangled Latent Concepts from Unlabeled "
-        f"Observations, ICLR 2018 (arXiv 1711.00848). {shapes.standing[0].upper() + shapes.standing[1:]}."
+        f"Observations, ICLR 2018 (arXiv 1711.00848). {shapes.conditions[0].upper() + shapes.conditions[1:]}."
     )
     top = prose(about, "about") + verdict_line(verdicts)
     if figures_dir and first.exists():

@@ -81,7 +81,7 @@ def too_few_points(profile: str, runs: pd.DataFrame) -> str:
     return f"a curve has fewer than {CURVE_POINTS} points" if least < CURVE_POINTS else ""
 
 
-def on_shapes(shown: summary.Shown) -> list[tuple[str, str, str, str]]:
+def on_shapes(shown: summary.ProfileResults) -> list[tuple[str, str, str, str]]:
     """Claims 1 to 6 and 8, which 2D Shapes decides."""
     runs, other = summary.per_run(shown), summary.per_run(shown, readings=True)
     rows_of_table_1 = [
@@ -175,7 +175,7 @@ def on_shapes(shown: summary.Shown) -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def on_faces(shown: summary.Shown) -> tuple[str, str, str, str]:
+def on_faces(shown: summary.ProfileResults) -> tuple[str, str, str, str]:
     """Claim 7, which CelebA decides."""
     models = tables.table_2_models(shown)
     labels = [Settings(**result["settings"]).label for result in shown.results]
@@ -217,7 +217,9 @@ def on_faces(shown: summary.Shown) -> tuple[str, str, str, str]:
     )
 
 
-def verdicts(shown: summary.Shown, faces: summary.Shown | None = None) -> pd.DataFrame:
+def verdicts(
+    shown: summary.ProfileResults, faces: summary.ProfileResults | None = None
+) -> pd.DataFrame:
     """Claim, rule, figures obtained, verdict; one row a claim. `faces`: the results on CelebA, or on what stands in for it."""
     rows = on_shapes(shown)
     rows.insert(6, on_faces(faces)) if faces else None

@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin
 
 from dipvae_src.settings import Settings
 from replication import results
-from replication.show.summary import METRICS, SAP_SCALE, Shown, per_run, per_setting
+from replication.show.summary import METRICS, SAP_SCALE, ProfileResults, per_run, per_setting
 from replication.show.tables import first_seeds
 
 COLOURS = {"beta-vae": "#c44e52", "dip-vae-i": "#4c72b0", "dip-vae-ii": "#2e8b57"}
@@ -33,7 +33,7 @@ def style() -> None:
     )
 
 
-def trade_off(shown: Shown, title: str) -> plt.Figure:
+def trade_off(shown: ProfileResults, title: str) -> plt.Figure:
     """Figure 1 or 2: SAP and Z-diff against the reconstruction error, a curve an objective, a dot a run, labels beta or lambda_od."""
     runs, means = per_run(shown), per_setting(shown)
     figure, axes = plt.subplots(1, 2, figsize=(12, 4.8))
@@ -66,7 +66,7 @@ def trade_off(shown: Shown, title: str) -> plt.Figure:
     return figure
 
 
-def heat_maps(shown: Shown, title: str) -> plt.Figure:
+def heat_maps(shown: ProfileResults, title: str) -> plt.Figure:
     """Under each model of Table 1 (first seed), latents by falling KL: the covariance of the means above that of z (Eq. 5)."""
     models = first_seeds(shown)
     figure, axes = plt.subplots(2, len(models), figsize=(16, 6), sharex=True, sharey=True)
@@ -86,7 +86,7 @@ def heat_maps(shown: Shown, title: str) -> plt.Figure:
     return figure
 
 
-def attribute_bars(shown: Shown, settings: Settings) -> plt.Figure:
+def attribute_bars(shown: ProfileResults, settings: Settings) -> plt.Figure:
     """Balanced accuracy of each attribute for one model (first seed): along w_k, and from its largest entry alone."""
     found = next(r for r in shown.results if r["settings"] == dataclasses.asdict(settings))[
         "metrics"
@@ -128,7 +128,9 @@ def small_inline(figure: plt.Figure) -> bytes:
     return min(small_png(figure, dpi, {}, colours=64), buffer.getvalue(), key=len)
 
 
-def save_figure(shown: Shown, figure: plt.Figure, name: str, notebook: str, alt: str) -> None:
+def save_figure(
+    shown: ProfileResults, figure: plt.Figure, name: str, notebook: str, alt: str
+) -> None:
     """Show a figure with its alternative text, and write PNG and PDF that name their notebook and runs (foot and metadata)."""
     figure.supxlabel(shown.source(notebook), fontsize=7, color="0.4", x=0.995, ha="right")
     runs = ", ".join(shown.run_names())

@@ -17,7 +17,7 @@ SAP_TIMES = {
     "celeba": 100,
 }  # Table 1 prints CelebA's SAP times 100; the values here are as printed
 DAGGER = "†"
-STANDING = f"{DAGGER} published value recalled, not checked against the paper's PDF"
+UNVERIFIED_NOTE = f"{DAGGER} published value recalled, not checked against the paper's PDF"
 NOT_KNOWN = "not known"
 
 

@@ -37,7 +37,7 @@ METRICS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Shown:
+class ProfileResults:
     """The results of a profile on one data set, ready to be shown."""
 
     profile: str
@@ -56,7 +56,7 @@ class Shown:
         return first["name"] if first["source"] == "stand-in" else f"{first['source']} {title}"
 
     @property
-    def standing(self) -> str:
+    def conditions(self) -> str:
         """What a title must say: profile, what it leaves out, the data's source, code that differs."""
         left_out = profiles.profile(self.profile).left_out(
             self.data, self.results[0]["metrics"]["images"]
@@ -91,7 +91,7 @@ class Shown:
 
     def title(self, text: str, width: int = 120) -> str:
         """A figure's title with its standing below, in lines of at most `width` characters."""
-        return f"{text}\n" + textwrap.fill(f"({self.standing})", width)
+        return f"{text}\n" + textwrap.fill(f"({self.conditions})", width)
 
     def source(self, notebook: str) -> str:
         """The notebook and the runs that a table or figure came from."""
@@ -107,7 +107,7 @@ class Shown:
 
 def load(
     profile: str, results_dir: str, figures_dir: str = "", seeds: int = 0, data: str = "shapes2d"
-) -> Shown:
+) -> ProfileResults:
     """The runs that the profile plans on a data set (with `seeds` of each setting if above 0), from a results folder.
 
     FileNotFoundError where any that has to be there is missing. Of a profile that takes many visits, settings beyond Table 1 are left
@@ -115,7 +115,7 @@ def load(
     """
     every, plan = (
         profiles.plan(profile, seeds or None, data),
-        there(profile, results_dir, seeds, data),
+        showable_plan(profile, results_dir, seeds, data),
     )
     if len(plan) < len(every):
         missing = [settings.name for settings, _ in every if settings not in {s for s, _ in plan}]
@@ -127,12 +127,12 @@ def load(
     ours, readings = (
         [r for r in found if bool(r["settings"]["reading"]) == other] for other in (False, True)
     )
-    return Shown(profile, ours, figures_dir, data, readings, str(results_dir))
+    return ProfileResults(profile, ours, figures_dir, data, readings, str(results_dir))
 
 
 def load_all(
     profile: str, results_dir: str, figures_dir: str = "", seeds: int = 0
-) -> dict[str, Shown]:
+) -> dict[str, ProfileResults]:
     """The results of 2D Shapes, and those of the other data sets that are there: by data set. What is not there is said."""
     parts = {"shapes2d": load(profile, results_dir, figures_dir, seeds)}
     for data in list(profiles.DATA_SETS)[1:]:
@@ -145,7 +145,7 @@ def load_all(
     return parts
 
 
-def there(
+def showable_plan(
     profile: str, folder: str | Path, seeds: int = 0, data: str = "shapes2d"
 ) -> list[tuple[Settings, tuple[int, ...]]]:
     """Of a profile's plan on a data set what can be shown from `folder`: what has to be there, whether it is or not, and the further
@@ -171,7 +171,7 @@ def all_in(folder: str | Path, plan: list[tuple[Settings, tuple[int, ...]]]) -> 
 
 def complete(profile: str, data: str, folder: str | Path) -> bool:
     """Whether what has to be there of a profile on a data set lies in `folder`."""
-    return all_in(folder, there(profile, folder, data=data))
+    return all_in(folder, showable_plan(profile, folder, data=data))
 
 
 def largest(data: str, root: str | Path) -> str | None:
@@ -210,7 +210,7 @@ def off_diagonal(result: dict) -> float:
     return float(np.abs(covariance[~np.eye(len(covariance), dtype=bool)]).mean())
 
 
-def per_run(shown: Shown, readings: bool = False) -> pd.DataFrame:
+def per_run(shown: ProfileResults, readings: bool = False) -> pd.DataFrame:
     """One row per run (of the other readings, if asked): its setting, its weight (beta or lambda_od), its seed and its scores.
 
     SAP is times 100 on CelebA, as the paper has it there.
@@ -231,7 +231,7 @@ def per_run(shown: Shown, readings: bool = False) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=PER_RUN)
 
 
-def per_setting(shown: Shown, metrics: tuple[str, ...] = tuple(METRICS)) -> pd.DataFrame:
+def per_setting(shown: ProfileResults, metrics: tuple[str, ...] = tuple(METRICS)) -> pd.DataFrame:
     """One row per setting, in the plan's order: n, and for each metric its mean and `_half`, the half-width of its interval."""
     rows = []
     for keys, group in per_run(shown).groupby(["label", "objective", "weight"], sort=False):
@@ -263,19 +263,24 @@ def markdown(frame: pd.DataFrame) -> str:
 
 
 def save_table(
-    shown: Shown, frame: pd.DataFrame, name: str, notebook: str, title: str, notes: str = ""
+    shown: ProfileResults,
+    frame: pd.DataFrame,
+    name: str,
+    notebook: str,
+    title: str,
+    notes: str = "",
 ) -> None:
     """Write `name`.csv (with a column naming the runs) and `name`.md (with title and sources) into the figures folder."""
     if not shown.figures_dir:
         return
     folder = Path(shown.figures_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    source = f"{shown.source(notebook)} ({shown.standing})"
+    source = f"{shown.source(notebook)} ({shown.conditions})"
     results.write_whole(
         folder / f"{name}.csv", frame.assign(source=source).to_csv(index=False).encode()
     )
     runs = f"Source: {shown.source(notebook)}.\n\n<!-- runs: {', '.join(shown.run_names())} -->\n"
     text = "\n\n".join(
-        part for part in (f"**{title}** ({shown.standing})", markdown(frame), notes, runs) if part
+        part for part in (f"**{title}** ({shown.conditions})", markdown(frame), notes, runs) if part
     )
     results.write_whole(folder / f"{name}.md", text.encode())

@@ -13,7 +13,7 @@ from replication.show.summary import (
     COLLAPSED_BELOW,
     METRICS,
     SAP_SCALE,
-    Shown,
+    ProfileResults,
     interval_of_difference,
     number,
     per_run,
@@ -22,7 +22,7 @@ from replication.show.summary import (
 )
 
 
-def table_1(shown: Shown) -> pd.DataFrame:
+def table_1(shown: ProfileResults) -> pd.DataFrame:
     """The rows of Table 1 on a data set: ours with interval and n, the published value beside it with its standing."""
     paper, means = published.table_1(shown.data), per_setting(shown).set_index("label")
     rows = []
@@ -40,19 +40,19 @@ def table_1(shown: Shown) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def table_1_notes(shown: Shown) -> str:
+def table_1_notes(shown: ProfileResults) -> str:
     """What a reader of Table 1 must know: stand-ins, the standing of published values, rows whose models learnt nothing."""
     verified = all(row["verified"] for row in published.table_1(shown.data).values())
     return notes(shown, verified, [settings.label for settings in profiles.table_1(shown.data)])
 
 
-def table_2_notes(shown: Shown) -> str:
+def table_2_notes(shown: ProfileResults) -> str:
     """The same of Table 2."""
     verified = all(row["verified"] for row in published.table_2()["rows"].values())
     return notes(shown, verified, [settings.label for settings in table_2_models(shown)])
 
 
-def notes(shown: Shown, verified: bool, labels: list[str]) -> str:
+def notes(shown: ProfileResults, verified: bool, labels: list[str]) -> str:
     """The notes below a table that has published values and these models."""
     said = []
     if shown.results[0]["data"]["source"] == "stand-in":
@@ -61,11 +61,11 @@ def notes(shown: Shown, verified: bool, labels: list[str]) -> str:
             f"**Ours are of {shown.data_name}, not of {title}: they cannot be compared with the published values.**"
         )
     if not verified:
-        said.append(published.STANDING + ".")
+        said.append(published.UNVERIFIED_NOTE + ".")
     return " ".join(said + collapsed(shown, labels))
 
 
-def collapsed(shown: Shown, labels: list[str]) -> list[str]:
+def collapsed(shown: ProfileResults, labels: list[str]) -> list[str]:
     """Which of these models ignore their latents, a sentence each."""
     runs, said = per_run(shown), []
     for label in labels:
@@ -77,7 +77,7 @@ def collapsed(shown: Shown, labels: list[str]) -> list[str]:
     return said
 
 
-def table_2(shown: Shown) -> pd.DataFrame:
+def table_2(shown: ProfileResults) -> pd.DataFrame:
     """Table 2: percent of test images whose attribute is predicted rightly from mu(x), by all latents and by one; the paper's beside it.
 
     Columns: the paper's twelve attributes (those that the data has), their mean, and the mean of their balanced accuracies. The first
@@ -125,7 +125,7 @@ def table_2(shown: Shown) -> pd.DataFrame:
     return pd.DataFrame(rows).fillna("")
 
 
-def table_2_models(shown: Shown) -> list[Settings]:
+def table_2_models(shown: ProfileResults) -> list[Settings]:
     """VAE, beta-VAE 2, 4 and 8, and the DIP-VAEs of Table 1 with the smaller weights, as the profile sets them."""
     wanted = (
         ("beta-vae", 1),
@@ -141,7 +141,7 @@ def table_2_models(shown: Shown) -> list[Settings]:
     ]
 
 
-def readings(shown: Shown) -> pd.DataFrame:
+def readings(shown: ProfileResults) -> pd.DataFrame:
     """What another reading of the paper does to a model: the score so read, and its change (95 % interval, Welch's t)."""
     runs, others, rows = per_run(shown), per_run(shown, readings=True), []
     for label, group in others.groupby("label", sort=False):
@@ -163,7 +163,7 @@ def readings(shown: Shown) -> pd.DataFrame:
     return pd.DataFrame(rows or [{"reading": f"none was run in the {shown.profile} profile"}])
 
 
-def other_scores(shown: Shown) -> pd.DataFrame:
+def other_scores(shown: ProfileResults) -> pd.DataFrame:
     """Table 1's models by other definitions of the reconstruction error and other thresholds of SAP's inactive latents, means over seeds."""
     rows = []
     for settings in profiles.table_1(shown.data):
@@ -188,7 +188,7 @@ def other_scores(shown: Shown) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def spread(shown: Shown) -> pd.DataFrame:
+def spread(shown: ProfileResults) -> pd.DataFrame:
     """Standard deviation of a score over seeds (pooled over settings), and of the score itself on one model; models that ignore
     their latents, whose SAP is 0 whatever the seed, are left out.
 
@@ -230,14 +230,14 @@ def spread(shown: Shown) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def first_seeds(shown: Shown) -> list[tuple[str, dict]]:
+def first_seeds(shown: ProfileResults) -> list[tuple[str, dict]]:
     """Label and metrics of the first seed of each row of Table 1."""
     labels = [settings.label for settings in profiles.table_1(shown.data)]
     found = {Settings(**r["settings"]).label: r["metrics"] for r in shown.results if r["seed"] == 0}
     return [(label, found[label]) for label in labels]
 
 
-def covariances(shown: Shown) -> pd.DataFrame:
+def covariances(shown: ProfileResults) -> pd.DataFrame:
     """How far from diagonal: the mean |C_ij| off the diagonal over seeds, and the range of both diagonals of the first seed."""
     models = first_seeds(shown)
     table = (

@@ -10,7 +10,7 @@ from PIL import Image
 
 from dipvae_src.models import SIDE
 from dipvae_src.settings import Settings
-from replication.show.summary import Shown
+from replication.show.summary import ProfileResults
 
 GREYS, COLOURS = 16, 64  # of the animation
 USED_ABOVE = 0.05  # nats of KL; a latent below is labelled as off
@@ -25,7 +25,7 @@ class Sheet:
     rows: list[str]
 
 
-def sheets(shown: Shown, results_dir: str | Path) -> list[Sheet]:
+def sheets(shown: ProfileResults, results_dir: str | Path) -> list[Sheet]:
     """The sheets of the results that have one, in the order of Table 1. `results.collect` has checked their checksums."""
     found = []
     for result in shown.results:

@@ -111,7 +111,7 @@ def test_publish_copies_what_can_be_shown_and_loses_nothing(tmp_path, monkeypatc
 )
 def test_figures_of_the_committed_results_are_there(profile):
     folder = ROOT / "results" / profile
-    plan = replicate.there(profile, folder)
+    plan = replicate.showable_plan(profile, folder)
     found, there = results.collect(folder, plan), {settings.data for settings, _ in plan}
     if (
         profile == "quick"

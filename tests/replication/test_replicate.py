@@ -322,7 +322,7 @@ def test_figures_ask_only_for_data_sets_that_were_run(tmp_path):
     ):
         for seed in seeds:
             results.path_of(tmp_path, settings, seed).touch()
-    assert {settings.data for settings, _ in replicate.there("smoke", tmp_path)} == {
+    assert {settings.data for settings, _ in replicate.showable_plan("smoke", tmp_path)} == {
         "shapes2d",
         "chairs",
     }

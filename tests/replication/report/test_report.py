@@ -153,7 +153,7 @@ def test_what_a_profile_has_not_run_is_shown_from_the_largest_smaller_one(tmp_pa
     )
     folders = str(tmp_path / "paper"), str(tmp_path / "figures" / "paper")
     found = report.from_smaller("paper", *folders, "celeba")
-    assert found.standing.startswith("quick profile: ")
+    assert found.conditions.startswith("quick profile: ")
     assert found.results_dir == str(tmp_path / "quick") and found.figures_dir == str(
         tmp_path / "figures" / "quick"
     )
@@ -211,11 +211,11 @@ def test_a_figure_is_of_the_data_set_that_its_name_says():
 
 def test_warning_measures_the_way_to_the_paper():
     quick, paper = (profiles.plan(name)[0][0].steps for name in ("quick", "paper"))
-    text = report.warning(summary.Shown("quick", [], ""))
+    text = report.warning(summary.ProfileResults("quick", [], ""))
     assert (
         f"{100 * quick / paper:.2g} % of the training steps" in text and "smaller network" in text
     )
-    assert report.warning(summary.Shown("paper", [], "")) == ""
+    assert report.warning(summary.ProfileResults("paper", [], "")) == ""
 
 
 def test_verdicts_are_counted_by_how_they_begin():
@@ -331,7 +331,7 @@ def test_navigation_links_neighbours():
 
 def test_diverged_runs_are_counted_and_named(made, tmp_path):
     (tmp_path / "beta-vae_4_seed1.diverged").write_text('{"message": "the loss is nan at step 7"}')
-    shown = summary.Shown(
+    shown = summary.ProfileResults(
         "smoke", [{"data": {"name": "2D Shapes"}, "minutes": 1.25, "device": "cpu: A", "versions": {"torch": "2"}}] * 2, "",
         results_dir=str(tmp_path),
     )  # fmt: skip

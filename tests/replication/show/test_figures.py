@@ -70,7 +70,9 @@ def fake_result(profile, settings, seed, values=None, source=None) -> dict:
     }  # fmt: skip
 
 
-def fake_shown(profile, data="shapes2d", seeds=SEEDS, values=None, source=None) -> summary.Shown:
+def fake_shown(
+    profile, data="shapes2d", seeds=SEEDS, values=None, source=None
+) -> summary.ProfileResults:
     """The results of a profile on a data set, nothing written."""
     plan = profiles.plan(profile, seeds, data)
     made = [
@@ -81,7 +83,7 @@ def fake_shown(profile, data="shapes2d", seeds=SEEDS, values=None, source=None) 
     ours, readings = (
         [r for r in made if bool(r["settings"]["reading"]) == other] for other in (False, True)
     )
-    return summary.Shown(profile, ours, "", data, readings)
+    return summary.ProfileResults(profile, ours, "", data, readings)
 
 
 def fake_results(folder, seeds=SEEDS, values=None) -> None:
@@ -110,7 +112,7 @@ def unverified(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def shown(tmp_path) -> summary.Shown:
+def shown(tmp_path) -> summary.ProfileResults:
     fake_results(tmp_path / "results")
     return summary.load("smoke", str(tmp_path / "results"), str(tmp_path / "figures"), SEEDS)
 
@@ -153,16 +155,16 @@ def test_a_sweep_of_many_visits_is_shown_from_its_first_table_on(
     assert len(part.readings) == len(shown.readings) - SEEDS and "running" not in str(
         part.run_names()
     )
-    assert "9 settings for 50" in part.standing and f"{9 * SEEDS} runs for 192" in part.standing
+    assert "9 settings for 50" in part.conditions and f"{9 * SEEDS} runs for 192" in part.conditions
     assert (
-        len(summary.there("smoke", folder, SEEDS)) == 9
-        and len(summary.there("smoke", tmp_path / "none", SEEDS)) == 6
+        len(summary.showable_plan("smoke", folder, SEEDS)) == 9
+        and len(summary.showable_plan("smoke", tmp_path / "none", SEEDS)) == 6
     )
 
 
 def test_the_standing_counts_the_images_that_were_scored():
     assert (
-        "9 test images for 8,618" in fake_shown("quick", "chairs").standing
+        "9 test images for 8,618" in fake_shown("quick", "chairs").conditions
     )  # fake_result's 9, not the 2,000 asked for
 
 
@@ -289,9 +291,9 @@ def test_table_1_of_faces_has_sap_times_a_hundred_and_the_papers_numbers_for_cel
     official = fake_shown("smoke", "celeba", source="official")
     assert (
         "not comparable" not in tables.table_1_notes(official)
-        and "official CelebA" in official.standing
+        and "official CelebA" in official.conditions
     )
-    assert "small faces" in faces.standing and "CelebA" not in faces.standing
+    assert "small faces" in faces.conditions and "CelebA" not in faces.conditions
 
 
 def test_per_setting_uses_every_seed(shown):
@@ -319,13 +321,13 @@ def test_per_run_of_chairs_has_no_scores_and_of_readings_their_names():
 def test_titles_say_what_is_left_out_and_what_differs(shown):
     full = profiles.plan("paper", data="shapes2d")
     counts = f"{len(SHAPES)} settings for {len(full)}, {SEEDS * len(SHAPES)} runs for {sum(len(seeds) for _, seeds in full)}"
-    assert "smoke profile: width 32 for 1200, 60 steps for 100,000" in shown.standing
-    assert counts in shown.standing and "rendered 2D Shapes" in shown.standing
+    assert "smoke profile: width 32 for 1200, 60 steps for 100,000" in shown.conditions
+    assert counts in shown.conditions and "rendered 2D Shapes" in shown.conditions
     other = copy.deepcopy(shown.results)
     other[0]["code"] = "0123456789"
     assert (
         "made by code 0123456, not the present"
-        in dataclasses.replace(shown, results=other).standing
+        in dataclasses.replace(shown, results=other).conditions
     )
 
 
