@@ -1,11 +1,17 @@
-"""Execute one notebook with checked parameters and keep it whole, as .ipynb and as a page that opens offline.
+"""Execute one notebook with checked parameters; keep it whole, and as a page that opens offline.
 
-python scripts/notebooks.py notebooks/05_table_1.ipynb --out figures/quick/notebooks/05_table_1.ipynb --parameters '{"profile": "quick"}'
+    python -m replication.notebooks notebooks/05_table_1.ipynb \\
+        --out figures/quick/notebooks/05_table_1.ipynb --parameters '{"profile": "quick"}'
+
+Kernels run the interpreter at hand, whatever kernel a notebook names or a user has installed.
 """
+
+from replication import lifeline  # isort: skip  (first: it holds this process to its starter)
 
 import argparse
 import ast
 import html
+import importlib
 import json
 import os
 import re
@@ -14,26 +20,46 @@ from pathlib import Path
 
 import nbformat
 import papermill
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpec
 from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
+from replication.report.page import navigation
+from replication.results import write_whole
+
 ROOT = Path(__file__).resolve().parents[1]
-from replication import lifeline  # noqa: E402
-from replication.report.page import navigation  # noqa: E402
-from replication.results import write_whole  # noqa: E402
+KERNEL = [sys.executable, "-m", "replication.lifeline", "ipykernel_launcher", "-f"]
 
 
 class NotebookFailed(RuntimeError):
     """A cell raised an error, or the notebook did not run to its end."""
 
 
-def check_parameters(notebook: Path, parameters: dict) -> None:
-    """ValueError for a name that the notebook's parameters cell does not have, TypeError for a value of another type.
+class KernelHere(AsyncKernelManager):
+    """Starts kernels with this interpreter, held to this process; looks up no installed kernel."""
 
-    papermill itself only warns of an unknown name and runs the default, so a typing error would go unseen.
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        return KernelSpec(argv=KERNEL, display_name="Python 3", language="python")
+
+    def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
+        """The words as they are: jupyter_client would fill in names in braces, in a path too."""
+        return [*KERNEL, self.connection_file, *(extra_arguments or [])]
+
+
+def literal(path: Path) -> str:
+    """A path for papermill, which fills in names in braces: with its braces doubled."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def check_parameters(notebook: Path, parameters: dict) -> None:
+    """ValueError for a name that the parameters cell does not have, TypeError for another type.
+
+    papermill itself only warns of an unknown name and runs the default: a typing error goes unseen.
     """
-    known = papermill.inspect_notebook(str(notebook))
+    known = papermill.inspect_notebook(literal(notebook))
     for name, value in parameters.items():
         if name not in known:
             raise ValueError(
@@ -42,41 +68,55 @@ def check_parameters(notebook: Path, parameters: dict) -> None:
         default = ast.literal_eval(known[name]["default"])
         number = isinstance(default, float) and type(value) is int
         if default is not None and type(value) is not type(default) and not number:
-            kind = type(default).__name__
             raise TypeError(
-                f"{notebook.name}: {name} must be {kind} like {default!r}, not {value!r} ({type(value).__name__})"
+                f"{notebook.name}: {name} must be {type(default).__name__} like {default!r}, "
+                f"not {value!r} ({type(value).__name__})"
             )
 
 
 def execute(notebook: Path, parameters: dict, out: Path) -> None:
-    """Run a notebook top to bottom in the folder where it lies, and keep it at `out` only if every cell ran.
+    """Run a notebook top to bottom where it lies, and keep it at `out` only if every cell ran.
 
-    Raises NotebookFailed with the error of the cell that failed; the partial notebook is then beside `out` as *.failed.ipynb.
+    Raises NotebookFailed with the error of the cell that failed; what ran is then beside `out`, as
+    *.failed.ipynb.
     """
     check_parameters(notebook, parameters)
     out.parent.mkdir(parents=True, exist_ok=True)
-    part, failed = out.with_suffix(".part.ipynb"), out.with_suffix(".failed.ipynb")
+    part, failed = out.with_suffix(f".{os.getpid()}.part.ipynb"), out.with_suffix(".failed.ipynb")
+    os.environ.update(lifeline.environment())  # the kernel's too
+    if not any(Path(os.environ["MPLCONFIGDIR"]).glob("fontlist*")):
+        importlib.import_module("matplotlib.font_manager")  # else a page tells of its font cache
     try:
         papermill.execute_notebook(
-            str(notebook), str(part), parameters=parameters, cwd=str(notebook.parent), progress_bar=False,
-            kernel_name="python3", start_timeout=120, autosave_cell_every=0,
-        )  # fmt: skip
+            literal(notebook),
+            literal(part),
+            parameters=parameters,
+            cwd=str(notebook.parent),
+            progress_bar=False,
+            kernel_name="python3",
+            kernel_manager_class=KernelHere,
+            start_timeout=120,
+            autosave_cell_every=0,
+        )
+        document = nbformat.read(part, as_version=4)
+        code = [cell for cell in document.cells if cell.cell_type == "code" and cell.source]
+        if not all(cell.execution_count for cell in code):
+            os.replace(part, failed)
+            raise NotebookFailed(
+                f"{notebook.name} was interrupted before its last cell (see {failed})"
+            )
+        # The HTML first: where the executed notebook is, everything is.
+        write_html(document, out.with_suffix(".html"))
+        os.replace(part, out)
+        failed.unlink(missing_ok=True)
     except PapermillExecutionError as error:
         os.replace(part, failed)
         raise NotebookFailed(
-            f"{notebook.name}, cell {error.exec_count}: {error.ename}: {error.evalue} (see {failed})"
+            f"{notebook.name}, cell {error.exec_count}: {error.ename}: {error.evalue} "
+            f"(see {failed})"
         ) from None
-    document = nbformat.read(part, as_version=4)
-    if any(
-        cell.cell_type == "code" and cell.source and not cell.execution_count
-        for cell in document.cells
-    ):
-        os.replace(part, failed)
-        raise NotebookFailed(f"{notebook.name} was interrupted before its last cell (see {failed})")
-    failed.unlink(missing_ok=True)
-    # The HTML first: where the executed notebook is, everything is.
-    write_html(document, out.with_suffix(".html"))
-    os.replace(part, out)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 # --- HTML ---
@@ -91,7 +131,7 @@ REMOTE = re.compile(
 
 
 def write_html(document: nbformat.NotebookNode, path: Path) -> None:
-    """The notebook as one HTML file that asks nothing of the network: formulas are turned to MathML, pictures are inside."""
+    """The notebook as one HTML file that needs no network: formulas as MathML, pictures inside."""
     formulas: list[str] = []
 
     def keep(match: re.Match) -> str:
@@ -131,7 +171,7 @@ def write_html(document: nbformat.NotebookNode, path: Path) -> None:
 
 
 def alternative_texts(document: nbformat.NotebookNode) -> list[str]:
-    """The alternative text of every picture that the cells put out, in order, ready for an attribute."""
+    """The alternative text of every picture put out, in order, ready for an attribute."""
     texts = []
     for cell in document.cells:
         for output in cell.get("outputs", []):
@@ -157,7 +197,6 @@ def main(arguments: list[str] | None = None) -> int:
         "--html-only", action="store_true", help="convert a notebook that is committed executed"
     )
     args = parser.parse_args(arguments)
-    lifeline.hold()
     try:
         if args.html_only:
             args.out.parent.mkdir(parents=True, exist_ok=True)
