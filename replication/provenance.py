@@ -1,7 +1,7 @@
-"""Which code made a number: a hash of the files that decide it, the same however they are formatted and commented.
+"""Which code made a number: a hash of the files that decide it, however they are formatted.
 
-Training and scoring have a hash each, so that a result whose training still counts is scored again when a score changes, not
-trained again.
+Training and scoring have a hash each, so that a result whose training still counts is scored again
+when a score changes, not trained again.
 """
 
 import ast
@@ -9,54 +9,31 @@ import hashlib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAPER, ENGINE = "dipvae_src", "replication/engine"
-FILES = {
-    "training": tuple(
-        f"{PAPER}/{name}.py" for name in ("losses", "models", "data", "train", "evaluate")
-    ),
-    "scoring": (
-        *(f"{PAPER}/{name}.py" for name in ("sap", "zdiff", "attributes")),
-        "replication/scores.py",
-    ),
-}
-STACK_FILES = (
-    f"{ENGINE}/batched.py",
-    f"{ENGINE}/stack.py",
-)  # and those that train many models at once
+TRAINING = tuple(f"dipvae_src/{n}.py" for n in ("losses", "models", "data", "train", "evaluate"))
+STACKED_TRAINING = (*TRAINING, "replication/engine/batched.py", "replication/engine/stack.py")
+SCORING = (*(f"dipvae_src/{n}.py" for n in ("sap", "zdiff", "attributes")), "replication/scores.py")
 
 
 def structure(source: str) -> str:
-    """Python source as its syntax tree, without docstrings: formatting and comments leave it, any other edit changes it.
+    """Python source as its syntax tree: formatting, comments and docstrings leave it as it is.
 
-    The text is the same on every version of Python (`ast.dump` is not: it names what a version added).
+    The text is the same on every version of Python (`ast.dump` names what a version added).
     """
+
+    def is_docstring(node: object) -> bool:
+        value = node.value if isinstance(node, ast.Expr) else None
+        return isinstance(value, ast.Constant) and isinstance(value.value, str)
 
     def text(node: object) -> str:
         if isinstance(node, list):
-            return f"[{','.join(map(text, node))}]"
+            return f"[{','.join(text(item) for item in node if not is_docstring(item))}]"
         if not isinstance(node, ast.AST):
             return repr(node)
-        fields = (
-            (k, v)
-            for k, v in ast.iter_fields(node)
-            if k not in ("kind", "type_comment") and v not in (None, [])
-        )
-        return f"{type(node).__name__}({','.join(f'{k}={text(v)}' for k, v in fields)})"
+        fields = ((name, value) for name, value in ast.iter_fields(node) if value not in (None, []))
+        named = (f"{name}={text(value)}" for name, value in fields if name != "kind")
+        return f"{type(node).__name__}({','.join(named)})"
 
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [
-                n
-                for n in body
-                if not (
-                    isinstance(n, ast.Expr)
-                    and isinstance(n.value, ast.Constant)
-                    and isinstance(n.value.value, str)
-                )
-            ]
-    return text(tree)
+    return text(ast.parse(source))
 
 
 def hash_of(files: tuple[str, ...], root: Path = ROOT) -> str:
@@ -66,30 +43,33 @@ def hash_of(files: tuple[str, ...], root: Path = ROOT) -> str:
 
 
 def code_hash(stacked: bool = False, root: Path = ROOT) -> dict[str, str]:
-    """The hashes of training (by the plain loop, or by the stack of many models) and of scoring."""
-    files = FILES | ({"training": FILES["training"] + STACK_FILES} if stacked else {})
-    return {part: hash_of(names, root) for part, names in files.items()}
+    """The hashes of training (by the plain loop, or by the stack of models) and of scoring."""
+    training = STACKED_TRAINING if stacked else TRAINING
+    return {"training": hash_of(training, root), "scoring": hash_of(SCORING, root)}
 
 
-LOADED, STACKED = (
-    code_hash(),
-    code_hash(stacked=True),
-)  # of the code that this process runs, whatever is edited later
+# Of the code that this process runs, whatever is edited later.
+LOADED, STACKED = code_hash(), code_hash(stacked=True)
 
 
 def short(made_by: dict[str, str]) -> str:
-    """As titles and tables name it."""
-    return "-".join(dict.fromkeys(made_by[part][:7] for part in FILES))
+    """A result's code as titles and tables name it."""
+    return "-".join(dict.fromkeys(made_by[part][:7] for part in LOADED))
+
+
+def other_parts(made_by: dict[str, str]) -> list[str]:
+    """Which parts of a result's code, "training" and "scoring", are not those of this process."""
+    return [part for part in LOADED if made_by[part] not in (LOADED[part], STACKED[part])]
 
 
 def is_present(made_by: dict[str, str]) -> bool:
-    """Whether a result's code is the code of this process, by either way of training."""
-    return made_by in (LOADED, STACKED)
+    """Whether a result's code is that of this process, by either way of training."""
+    return not other_parts(made_by)
 
 
 def check_unedited() -> None:
-    """RuntimeError where the code on disk is no longer the code that this process loaded: its results would be misnamed."""
-    if code_hash() != LOADED or code_hash(stacked=True) != STACKED:
+    """RuntimeError where the code on disk is not what this process loaded: names would be wrong."""
+    if (code_hash(), code_hash(stacked=True)) != (LOADED, STACKED):
         raise RuntimeError(
-            "the code was edited since this process started; start it (or the notebook's kernel) again"
+            "the code was edited since this process started; start it (or the notebook) again"
         )

@@ -1,59 +1,50 @@
-"""One small JSON per run: written whole or not at all, validated on reading, recognised by what made it.
+"""One small JSON per run: written whole or not at all, checked on reading, told by what made it.
 
-A result counts for a run only if its settings, its seed, its code and its data are those of now. Results of different code or
-different data are never mixed into one table.
+A result counts for a run only if its settings, its seed, its code and its data are those of now.
+Results of different code or data are never mixed into one table. forms.py says what a result holds.
+Every JSON file carries a checksum of its own content.
 """
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from dipvae_src.settings import Settings, check_settings
+import numpy as np
+
+from dipvae_src.settings import Settings
 from replication import provenance
-from replication.profiles import keeps_pictures
+from replication.forms import FORMAT, BadResult, check_result
 
-FORMAT = 3
-FIELDS = {
-    "format": int, "profile": str, "settings": dict, "seed": int, "code": dict, "data": dict, "versions": dict,
-    "device": str, "threads": int, "minutes": float, "losses": list, "metrics": dict, "picture": (dict, type(None)),
+MEND = "run it again, or restore the committed one with git"
+REMEDIES = {
+    errno.ENOSPC: "free some space", errno.EDQUOT: "free some space",
+    errno.EISDIR: "move away the folder in its place", errno.ELOOP: "delete the link in its place",
+    errno.ENOTDIR: "a file is in a folder's place", errno.EEXIST: "a file is in a folder's place",
 }  # fmt: skip
-METRICS = {
-    "images": int, "reconstruction_error": float, "other_errors": dict, "kl": float, "kl_per_latent": list,
-    "covariance_of_means": list, "mean_variance": list,
-}  # fmt: skip
-SCORED = (
-    ("sap", "score"),
-    ("sap", "matrix"),
-    ("sap", "images"),
-    ("zdiff", "accuracy"),
-    ("zdiff", "test"),
-    ("zdiff", "seed"),
-)
-PARTS = {
-    "shapes2d": SCORED,
-    "celeba": (*SCORED, ("attributes", "accuracy"), ("attributes", "single_accuracy")),
-    "chairs": (),
-}
 
 
-class BadResult(ValueError):
-    """A result file that is not whole, not what its name says, or of other code or data than those beside it."""
+def told(error: OSError) -> str:
+    """What went wrong with a file, and what to do."""
+    what_to_do = REMEDIES.get(error.errno, "check its folder and who may use it")
+    return f"{error.strerror or error}; {what_to_do}"
 
 
 # --- files ---
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write `content` to `path` whole or not at all: a part file, flushed to the disk, then renamed.
+    """Write `content` to `path` whole or not at all: a part file, flushed to the disk, renamed.
 
     Raises OSError naming the file and what to do (a full disk, say); `path` is then as it was.
     """
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(part, "wb") as file:
@@ -62,25 +53,70 @@ def write_whole(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OSError(
-            error.errno,
-            f"could not write {path}: {error.strerror}; free some space or check its folder",
-        ) from error
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise OSError(f"could not write {path}: {told(error)}") from error
+
+
+def checksum(content: dict) -> str:
+    """SHA-256 of what a JSON file holds beside its checksum, however it is laid out."""
+    rest = {name: value for name, value in content.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write a JSON file whole, with its checksum; ValueError where it holds NaN, or OSError."""
+    signed = content | {"checksum": checksum(content)}
+    text = json.dumps(signed, indent=1, allow_nan=False, ensure_ascii=False)
+    write_whole(path, (text + "\n").encode())
+
+
+def read_json(path: Path, mend: str = MEND) -> dict:
+    """What a JSON file of ours holds beside its checksum, which is checked.
+
+    Raises FileNotFoundError, or BadResult with the file, what is wrong with it and what mends it.
+    """
+    try:
+        content = json.loads(path.read_bytes().decode("utf-8"))
+        if not isinstance(content, dict) or "checksum" not in content:
+            raise BadResult(f"{path} has no checksum, as older files and other files; {mend}")
+        if content.pop("checksum") != checksum(content):
+            raise BadResult(f"{path} was altered: it does not fit its checksum; {mend}")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is not there; {mend}") from None
+    except OSError as error:
+        raise BadResult(f"{path} cannot be read: {told(error)}") from error
+    except RecursionError:
+        raise BadResult(f"{path} is nested too deeply; {mend}") from None
+    except BadResult:
+        raise
+    except ValueError as error:  # UnicodeDecodeError is one
+        raise BadResult(f"{path} is truncated or not JSON ({error}); {mend}") from error
+    return content
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep a results folder, made if it is not there, to one command at a time; ValueError where another one is at work in it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
+    """Keep a results folder, made if it is not there, to one command at a time.
+
+    Raises ValueError where another one is at work in it, OSError where it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / ".lock", "w")  # noqa: SIM115
+    except OSError as error:
+        raise OSError(f"could not write {folder / '.lock'}: {told(error)}") from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise ValueError(
-                f"another `make replicate`, visit or sweep is at work in {folder}; wait for it or stop it"
+                f"another `make replicate` or sweep is at work in {folder}; wait for it or stop it"
             ) from None
         yield
+
+
+# --- results ---
 
 
 def path_of(folder: str | Path, settings: Settings, seed: int) -> Path:
@@ -89,140 +125,113 @@ def path_of(folder: str | Path, settings: Settings, seed: int) -> Path:
 
 
 def write(path: Path, result: dict) -> None:
-    """Validate a result and write it whole; BadResult or OSError otherwise."""
+    """Check a result and write it whole; BadResult or OSError otherwise."""
     validate(result, path)
-    write_whole(path, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
+    write_json(path, result)
 
 
 def validate(result: dict, path: Path) -> None:
-    """BadResult naming the file and the field where `result` is not a whole result of the run that its name says."""
-    if not isinstance(result, dict):
-        raise BadResult(f"{path} is not a result: it holds a {type(result).__name__}")
-    for name, kind in FIELDS.items():
-        if not isinstance(result.get(name, ...), kind):
-            raise BadResult(
-                f"{path} is not a whole result: `{name}` is missing or of the wrong type"
-            )
-    if result["format"] != FORMAT:
-        raise BadResult(
-            f"{path} has format {result['format']}, this code reads {FORMAT}; run it again"
-        )
-    missing = [
-        name for name, kind in METRICS.items() if not isinstance(result["metrics"].get(name), kind)
-    ]
-    parts = PARTS.get(result["settings"].get("data"), ())
-    missing += [
-        f"{part}'s {name}"
-        for part, name in parts
-        if name not in (result["metrics"].get(part) or {})
-    ]
-    if missing:
-        raise BadResult(f"{path} is not a whole result: its metrics lack {', '.join(missing)}")
-    if not isinstance(result["data"].get("sha256"), str) or not isinstance(
-        result["data"].get("source"), str
-    ):
-        raise BadResult(f"{path} is not a whole result: it does not say which data it used")
+    """BadResult naming file and field where this is no whole result of the run that `path` says."""
+    if result.get("format") != FORMAT:
+        found = f"{path} has format {result.get('format')!r:.40}"
+        raise BadResult(f"{found}, this code reads {FORMAT}; {MEND}")
     try:
-        settings = check_settings(Settings(**result["settings"]))
-    except (TypeError, ValueError) as error:
-        raise BadResult(f"{path} has settings that this code does not know: {error}") from error
-    picture = result["picture"]
-    if keeps_pictures(settings, result["seed"]) and not (
-        picture and {"file", "sha256"} <= set(picture)
-    ):
-        raise BadResult(
-            f"{path} is not a whole result: a row of Table 1, seed 0, comes with a picture"
-        )
-    if path.name != path_of("", settings, result["seed"]).name:
-        raise BadResult(
-            f"{path} holds the run {path_of('', settings, result['seed']).stem}; it was renamed or altered"
-        )
+        check_result(result, path.stem)
+    except BadResult as error:
+        raise BadResult(f"{path} is not a whole result: {error}; {MEND}") from error
 
 
 def read(path: Path) -> dict:
-    """The result in `path`, validated; BadResult or FileNotFoundError otherwise."""
-    try:
-        result = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise BadResult(
-            f"{path} is truncated or not JSON ({error}); delete it and run it again"
-        ) from error
+    """The result in `path`, checked, with its picture; BadResult or FileNotFoundError otherwise."""
+    result = read_json(path)
     validate(result, path)
-    picture = result["picture"]
-    if picture:
-        file = path.with_name(picture["file"])
-        if not file.exists() or hashlib.sha256(file.read_bytes()).hexdigest() != picture["sha256"]:
-            raise BadResult(
-                f"{file} is missing or not the picture that {path} describes; run it again"
-            )
+    if result["picture"]:
+        file = path.with_name(result["picture"]["file"])
+        try:
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        except OSError as error:
+            raise BadResult(f"{file} cannot be read: {error.strerror}; {MEND}") from error
+        if digest != result["picture"]["sha256"]:
+            raise BadResult(f"{file} is not the picture that {path.name} describes; {MEND}")
     return result
 
 
-def why_not(path: Path, settings: Settings, seed: int, data_sha256: str) -> str | None:
-    """Why the file at `path` does not count as this run's result now; None if it does."""
-    if not path.exists():
-        return "not run yet"
+def read_kept(path: Path) -> dict[str, np.ndarray] | None:
+    """What a run left in kept/: `mu` and `log_var` (N, D), `decoder.*`; None if it is not there.
+
+    None too where it is damaged or holds what is not finite, which a printed line says.
+    """
+    if not os.path.lexists(path):
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        layers = {name.rpartition(".")[0] for name in arrays if name.startswith("decoder.")}
+        wanted = {f"{layer}.{part}" for layer in layers for part in ("weight", "bias")}
+        if not layers or arrays.keys() != wanted | {"mu", "log_var"}:
+            raise ValueError("not what a run leaves")
+        if arrays["mu"].ndim != 2 or arrays["mu"].shape != arrays["log_var"].shape:
+            raise ValueError("latents of other shapes")
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise ValueError("a number is not finite")
+    except Exception as error:  # NumPy and zipfile know a dozen kinds of damage
+        print(f"left out: {path} is damaged ({error}); delete it and its result to run it again")
+        return None
+    return arrays
+
+
+def why_not(path: Path, settings: Settings, seed: int, identity: str) -> str | None:
+    """Why the file at `path` does not count as this run's result now, in words; None if it does.
+
+    `identity`: of the data that the run would be made on now (`Packed.identity`).
+    """
     try:
         result = read(path)
+    except FileNotFoundError:
+        return "not run yet"
     except BadResult as error:
         return str(error)
     if result["settings"] != dataclasses.asdict(settings) or result["seed"] != seed:
         return "other settings"
-    if not provenance.is_present(result["code"]):
-        return "other code"
-    if result["data"].get("sha256") != data_sha256:
-        return "other data"
-    return None
+    if parts := provenance.other_parts(result["code"]):
+        return f"other {' and '.join(parts)} code"
+    return None if result["data"]["identity"] == identity else "other data"
 
 
 def set_aside(path: Path) -> Path | None:
-    """Move a result that no longer counts (and its picture, not its weights) into `old/`; its new place."""
-    if not path.exists():
+    """Move what is in a result's place, and its picture, into `old/`; its new place."""
+    if not os.path.lexists(path):
         return None
-    kept = path.parent / "old" / f"{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}_{path.name}"
+    kept = path.parent / "old" / f"{time.time_ns()}_{path.name}"
     kept.parent.mkdir(exist_ok=True)
-    picture = path.with_suffix(".png")
-    if picture.exists():
-        os.replace(picture, kept.with_suffix(".png"))
-    os.replace(path, kept)
+    for old in (path.with_suffix(".png"), path):
+        if os.path.lexists(old):
+            os.replace(old, kept.with_suffix(old.suffix))
     return kept
 
 
 def collect(folder: str | Path, runs: list[tuple[Settings, tuple[int, ...]]]) -> list[dict]:
-    """The results of exactly these runs, in their order; other files in the folder are not looked at.
+    """The results of exactly these runs, in their order; other files are not looked at.
 
-    Raises FileNotFoundError naming the runs that are missing, BadResult where one is broken, has other settings, or where the
-    results come from more than one version of the code or of the data.
+    Raises FileNotFoundError naming the runs that are missing, BadResult where one is broken, has
+    other settings, or where they come from more than one version of the code or of the data.
     """
-    wanted = [
-        (settings, seed, path_of(folder, settings, seed))
-        for settings, seeds in runs
-        for seed in seeds
-    ]
-    missing = [path.stem for _, _, path in wanted if not path.exists()]
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} of {len(wanted)} results are not in {folder}: {', '.join(missing[:4])} ..."
-        )
-    results = []
-    for settings, _, path in wanted:
+    wanted = [(s, path_of(folder, s, seed)) for s, seeds in runs for seed in seeds]
+    if missing := [path.stem for _, path in wanted if not os.path.lexists(path)]:
+        count, names = f"{len(missing)} of {len(wanted)} results", ", ".join(missing[:4])
+        raise FileNotFoundError(f"{count} are not in {folder}: {names} ...")
+    found, versions = [], {}
+    for settings, path in wanted:
         result = read(path)
         if result["settings"] != dataclasses.asdict(settings):
-            raise BadResult(
-                f"{path} was run with other settings than its profile has now; run it again"
-            )
-        results.append(result)
-    codes, data = {}, {}
-    for result in results:
-        name = result["settings"]["data"]
-        # One version, two engines: why_not counts both, so a folder may hold both.
-        codes.setdefault(f"code on {name}", set()).add(
-            str(provenance.LOADED if provenance.is_present(result["code"]) else result["code"])
-        )
-        data.setdefault(name, set()).add(result["data"]["sha256"])
-    for what, values in (codes | data).items():
-        if len(values) > 1:
-            raise BadResult(
-                f"the results in {folder} come from {len(values)} versions of the {what}; run `make replicate`"
-            )
-    return results
+            raise BadResult(f"{path} has other settings than its profile now; run it again")
+        found.append(result)
+        # One version, two ways of training: why_not counts both, so a folder may hold both.
+        code = "now" if provenance.is_present(result["code"]) else str(result["code"])
+        versions.setdefault(f"code on {settings.data}", set()).add(code)
+        versions.setdefault(settings.data, set()).add(result["data"]["identity"])
+    for what, its in versions.items():
+        if len(its) > 1:
+            count = f"{len(its)} versions of the {what}"
+            raise BadResult(f"the results in {folder} come from {count}; run `make replicate`")
+    return found

@@ -65,7 +65,7 @@ def in_short(metrics: dict) -> str:
 def about(data: packed.Packed) -> dict:
     """What every result says of its data and of the versions that made it."""
     return {
-        "data": {"name": data.name, "source": data.source, "sha256": data.sha256},
+        "data": {"name": data.name, "source": data.source, "identity": data.sha256},
         "versions": {
             "python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
             "scikit-learn": sklearn.__version__,

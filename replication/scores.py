@@ -1,9 +1,13 @@
-"""The metrics that a result keeps of a trained model: SAP, Z-diff, attributes, reconstruction, the covariance of its latents."""
+"""The metrics that a result keeps of a trained model: SAP, Z-diff, attributes, errors, covariance.
+
+`scores_of_codes` needs the means of images alone, so whoever has those can score without a model.
+"""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Integer
 from torch import Tensor
 
 from dipvae_src import losses, models
@@ -15,91 +19,95 @@ from dipvae_src.settings import Settings
 from dipvae_src.train import stream
 from dipvae_src.zdiff import z_diff_score
 
-OTHER_THRESHOLDS = (
-    0.0,
-    0.001,
-    0.05,
-)  # that SAP's inactive latents are also told by: what the paper leaves open
+# What SAP's inactive latents are also told by: the paper leaves its threshold open.
+OTHER_THRESHOLDS = (0.0, 0.001, 0.05)
 
 
 def rounded(value, digits: int = 6):
-    """Floats, or nested lists of them, to so many significant digits: what is kept in result files."""
+    """Floats, or nested lists of them, to so many significant digits: as result files keep them."""
     if isinstance(value, (list, tuple)):
         return [rounded(v, digits) for v in value]
     return float(f"{value:.{digits}g}")
 
 
-def scores(
-    measured: dict, data: Packed, indices: Int64[Tensor, " images"], settings: Settings, seed: int
+def scores_of_codes(
+    mu: Float[np.ndarray, "images latent"],
+    factors: Integer[np.ndarray, "images factor"],
+    names: Sequence[str],
+    discrete: Sequence[bool],
+    settings: Settings,
+    seed: int,
 ) -> dict:
-    """The metrics of one run as plain JSON values, each with its sample size; `seed` draws the Z-diff pairs.
+    """`sap` and `zdiff` of the means mu(x) of images, as a result keeps them, with sample sizes.
 
-    Beside each score, how far it moves by itself: SAP of each half of the images, Z-diff from other pairs. Both scores are None on chairs, whose many models are no factor that they could be asked about; the paper shows traversals.
+    Beside each score, how far it moves by itself: SAP of each half of the images, Z-diff of other
+    pairs. `settings` say how many vectors Z-diff takes, `seed` (`scores_seed`) draws its pairs.
     """
-    mu, log_var = measured["mu"], measured["log_var"]
-    found = {
-        "images": len(indices),
-        "reconstruction_error": rounded(measured["reconstruction_error"]),
-        "other_errors": {name: rounded(value) for name, value in measured["other_errors"].items()},
-        "kl": rounded(sum(measured["kl_per_latent"])),
-        "kl_per_latent": rounded(measured["kl_per_latent"]),
-        "covariance_of_means": rounded(losses.covariance_of_means(mu).tolist()),
-        "mean_variance": rounded(log_var.exp().mean(dim=0).tolist()),
-        "sap": None, "zdiff": None,
-    }  # fmt: skip
-    if settings.data == "chairs":
-        return found
-    factors = data.factors(indices)
-    sap = sap_score(mu.numpy(), factors, data.discrete)
-    others = {
-        str(t): rounded(sap_score(mu.numpy(), factors, data.discrete, t).score)
-        for t in OTHER_THRESHOLDS
-    }
-    halves = [
-        sap_score(mu.numpy()[half::2], factors[half::2], data.discrete).score for half in (0, 1)
-    ]
+    sap = sap_score(mu, factors, discrete)
     zdiff, again = (
         z_diff_score(
-            mu.numpy(),
-            factors,
-            train=settings.zdiff_train,
-            test=settings.zdiff_test,
-            seed=s,
+            mu, factors, train=settings.zdiff_train, test=settings.zdiff_test, seed=drawn,
             balanced=settings.data == "celeba",
         )
-        for s in (seed, seed + 1)
-    )
-    found["sap"] = {
-        "score": rounded(sap.score), "matrix": rounded(sap.matrix.tolist()), "gaps": rounded(sap.gaps.tolist()),
-        "factors": list(data.factor_names), "discrete": list(data.discrete), "images": len(indices),
-        "inactive_below": INACTIVE_BELOW, "score_with_inactive_below": others,
-        "score_of_halves": rounded(halves),
+        for drawn in (seed, seed + 1)
+    )  # fmt: skip
+    others = {str(t): sap_score(mu, factors, discrete, t).score for t in OTHER_THRESHOLDS}
+    halves = [sap_score(mu[half::2], factors[half::2], discrete).score for half in (0, 1)]
+    return {
+        "sap": {
+            "score": rounded(sap.score), "matrix": rounded(sap.matrix.tolist()),
+            "gaps": rounded(sap.gaps.tolist()), "factors": list(names), "discrete": list(discrete),
+            "images": len(mu), "inactive_below": INACTIVE_BELOW,
+            "score_with_inactive_below": {t: rounded(score) for t, score in others.items()},
+            "score_of_halves": rounded(halves),
+        },
+        "zdiff": dataclasses.asdict(zdiff) | {"accuracy_again": again.accuracy},
     }  # fmt: skip
-    found["zdiff"] = dataclasses.asdict(zdiff) | {"accuracy_again": again.accuracy}
-    return found
 
 
 def attribute_scores(
     model: models.VAE, data: Packed, test_mu: Float[np.ndarray, "images latent"], test: Tensor
 ) -> dict:
-    """Table 2 of one model: each attribute predicted from mu(x), fitted on all training images (attributes.py), in percent."""
+    """Table 2 of one model: attributes predicted from mu(x), fitted on all training ones, in %."""
     train = data.split()[0]
     found = predict_attributes(
         means_of(model, data, train), data.factors(train), test_mu, data.factors(test)
     )
+    percents = ("accuracy", "balanced", "majority", "single_accuracy", "single_balanced")
     return {
         "names": list(data.factor_names), "train_images": len(train), "test_images": len(test),
-        "accuracy": rounded(found.accuracy.tolist()), "balanced": rounded(found.balanced.tolist()),
-        "majority": rounded(found.majority.tolist()), "single_latent": found.single_latent.tolist(),
-        "single_accuracy": rounded(found.single_accuracy.tolist()), "single_balanced": rounded(found.single_balanced.tolist()),
-    }  # fmt: skip
+        "single_latent": found.single_latent.tolist(),
+    } | {name: rounded(getattr(found, name).tolist()) for name in percents}  # fmt: skip
+
+
+def scores_seed(seed: int) -> int:
+    """The seed that draws the Z-diff pairs of a run's scores, from the run's own."""
+    return stream(seed, "scores") % 2**31
 
 
 def evaluate(model: models.VAE, data: Packed, settings: Settings, seed: int) -> dict:
-    """The metrics of a trained model: `settings.test_images` held-out images, the Z-diff pairs drawn from the run's own stream."""
+    """The metrics of a trained model on `settings.test_images` held-out images, as JSON values.
+
+    SAP and Z-diff are None on chairs: which of many models a chair is, is no factor that they could
+    be asked about; the paper shows traversals.
+    """
     test = data.split()[1][: settings.test_images]
     measured = measure(model, data, test)
-    found = scores(measured, data, test, settings, stream(seed, "scores") % 2**31)
+    mu = measured["mu"].numpy()
+    found = {
+        "images": len(test),
+        "reconstruction_error": rounded(measured["reconstruction_error"]),
+        "other_errors": {name: rounded(value) for name, value in measured["other_errors"].items()},
+        "kl": rounded(sum(measured["kl_per_latent"])),
+        "kl_per_latent": rounded(measured["kl_per_latent"]),
+        "covariance_of_means": rounded(losses.covariance_of_means(measured["mu"]).tolist()),
+        "mean_variance": rounded(measured["log_var"].exp().mean(dim=0).tolist()),
+        "sap": None,
+        "zdiff": None,
+    }
+    if settings.data != "chairs":
+        factors, names, discrete = data.factors(test), data.factor_names, data.discrete
+        found |= scores_of_codes(mu, factors, names, discrete, settings, scores_seed(seed))
     if settings.data == "celeba":
-        found["attributes"] = attribute_scores(model, data, measured["mu"].numpy(), test)
+        found["attributes"] = attribute_scores(model, data, mu, test)
     return found

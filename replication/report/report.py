@@ -195,7 +195,7 @@ def results_of(parts: dict[str, summary.ProfileResults]) -> str:
         )
         present = "yes" if all(map(provenance.is_present, codes.values())) else "no"
         rows.append(
-            (data["name"], shown.profile, data["source"], data["sha256"], ", ".join(codes), present)
+            (data["name"], shown.profile, data["source"], data["identity"], ", ".join(codes), present)
         )
     columns = [
         "data",
