@@ -71,26 +71,24 @@ def write_json(path: Path, content: dict) -> None:
     write_whole(path, (text + "\n").encode())
 
 
-def read_json(path: Path, mend: str = MEND) -> dict:
-    """What a JSON file of ours holds beside its checksum, which is checked.
+def read_json(path: Path, mend: str = MEND, signed: bool = True) -> dict:
+    """What a JSON file of ours holds beside its checksum, which is checked (unless not `signed`).
 
     Raises FileNotFoundError, or BadResult with the file, what is wrong with it and what mends it.
     """
     try:
         content = json.loads(path.read_bytes().decode("utf-8"))
-        if not isinstance(content, dict) or "checksum" not in content:
-            raise BadResult(f"{path} has no checksum, as older files and other files; {mend}")
-        if content.pop("checksum") != checksum(content):
-            raise BadResult(f"{path} was altered: it does not fit its checksum; {mend}")
+        own = content.pop("checksum", None) if isinstance(content, dict) else None
+        if signed and (own is None or own != checksum(content)):
+            wrong = "was altered: it does not fit its checksum" if own else "has no checksum"
+            raise BadResult(f"{path} {wrong}; {mend}")
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is not there; {mend}") from None
     except OSError as error:
         raise BadResult(f"{path} cannot be read: {told(error)}") from error
-    except RecursionError:
-        raise BadResult(f"{path} is nested too deeply; {mend}") from None
     except BadResult:
         raise
-    except ValueError as error:  # UnicodeDecodeError is one
+    except (ValueError, RecursionError) as error:  # not UTF-8 is a ValueError
         raise BadResult(f"{path} is truncated or not JSON ({error}); {mend}") from error
     return content
 

@@ -1,101 +1,105 @@
-"""The paper's own numbers, each with its standing: checked against the PDF by somebody, or only recalled.
+"""The paper's own numbers, each with its standing: checked against the PDF by somebody, or recalled.
 
-python -m replication.show.published      # with the PDF at hand: confirm or correct each row
+python -m replication.show.published           # with the PDF at hand: confirm or correct each row
+python -m replication.show.published --sign    # after an edit by hand: check it, renew its checksum
 """
 
-import json
 import math
 import sys
 from pathlib import Path
 
-from replication.results import write_whole
+from replication.forms import FLAG, PERCENT, POSITIVE, BadResult, check
+from replication.results import read_json, write_json
 
 PATH = Path(__file__).resolve().parents[2] / "results" / "published.json"
+MEND = "restore it with git, or sign your edit: python -m replication.show.published --sign"
 METRICS = ("zdiff", "sap", "reconstruction_error")
-SAP_TIMES = {
-    "shapes2d": 1,
-    "celeba": 100,
-}  # Table 1 prints CelebA's SAP times 100; the values here are as printed
+# Table 1 prints CelebA's SAP times 100; the values here are as printed.
+SAP_TIMES = {"shapes2d": 1, "celeba": 100}
 DAGGER = "†"
 UNVERIFIED_NOTE = f"{DAGGER} published value recalled, not checked against the paper's PDF"
 NOT_KNOWN = "not known"
+MODEL = {"objective": "text like beta-vae|dip-vae-i|dip-vae-ii", "weight": POSITIVE}
+ROW_1 = MODEL | {"data": f"text like {'|'.join(SAP_TIMES)}", "verified": FLAG}
+ROW_1 |= {"zdiff": PERCENT, "sap": PERCENT, "reconstruction_error": POSITIVE}
+
+
+def read(signed: bool = True) -> dict:
+    """The file of published numbers; BadResult naming file and field where it is damaged."""
+    document = read_json(PATH, MEND, signed)
+    table_2 = {"note": "text", "attributes": ["text", 12], "rows": ["named values", "rows"]}
+    form = {"source": "text", "note": "text", "table_1": [ROW_1, "lines"], "table_2": table_2}
+    try:
+        check(document, form, "published", {})
+        for i, row in enumerate(document["table_2"]["rows"]):
+            known = row.get("accuracy") is not None or row.get("verified") is True
+            form = {"verified": FLAG, "accuracy": [PERCENT, 12] if known else "null"}
+            form |= {"name": "text"} if "name" in row else MODEL
+            check(row, form, f"published.table_2.rows[{i}]", {})
+    except BadResult as error:
+        raise BadResult(f"{PATH} is damaged: {error}; {MEND}") from error
+    return document
 
 
 def table_1(data: str = "shapes2d") -> dict[tuple[str, float], dict]:
-    """Rows of Table 1 for `data`, a key of SAP_TIMES, by (objective, weight): its three metrics, as printed, and `verified`.
+    """Rows of Table 1 for `data`, a key of SAP_TIMES, by (objective, weight), and `verified`.
 
-    The weight is beta or lambda_od. Raises ValueError for a data set that the table lacks, or a damaged file.
+    A row has its three METRICS as printed; the weight is beta or lambda_od. Raises ValueError for a
+    data set that the table lacks, or a damaged file.
     """
     if data not in SAP_TIMES:
         raise ValueError(f"Table 1 has no data set {data!r}; it has {', '.join(SAP_TIMES)}")
-    rows = json.loads(PATH.read_text("utf-8"))["table_1"]
-    for row in rows:
-        if not _whole(row, [row.get(m) for m in METRICS]) or row.get("data") not in SAP_TIMES:
-            raise ValueError(f"{PATH}: the row {row} lacks a number, its data set or its standing")
-    return {(row["objective"], row["weight"]): row for row in rows if row["data"] == data}
+    return {_key(row): row for row in read()["table_1"] if row["data"] == data}
 
 
 def table_2() -> dict:
-    """Table 2: `attributes`, twelve names, and `rows`, each its `accuracy` in percent by attribute, and `verified`.
+    """Table 2: `attributes`, twelve names; `rows`, each its `accuracy` by attribute and `verified`.
 
-    Rows go by (objective, weight); "DIP-VAE" by this name alone, since which of I and II it is is not known. An accuracy is
-    None where the paper has a row but its numbers are not known. Raises ValueError for a damaged file.
+    Rows go by (objective, weight); "DIP-VAE" by this name alone, since which of I and II it is is
+    not known. An accuracy, in percent, is None where the paper has a row whose numbers are not
+    known. Raises ValueError for a damaged file.
     """
-    table = json.loads(PATH.read_text("utf-8"))["table_2"]
+    table = read()["table_2"]
     names, rows = table["attributes"], {}
     for row in table["rows"]:
-        known = row.get("accuracy") or []
-        values = known or [None] * len(names)
-        if len(values) != len(names) or not _whole(row, known) or (row["verified"] and not known):
-            raise ValueError(
-                f"{PATH}: the row {row} lacks a number for each of {len(names)} attributes, or its standing"
-            )
-        rows[_key(row)] = {"accuracy": dict(zip(names, values)), "verified": row["verified"]}
+        accuracy = dict(zip(names, row["accuracy"] or [None] * len(names)))
+        rows[_key(row)] = {"accuracy": accuracy, "verified": row["verified"]}
     return {"attributes": names, "rows": rows}
 
 
 def cell(value: float | None, verified: bool) -> str:
-    """A published value as tables show it: with a dagger until it is verified; "not known" for None."""
+    """A published value as tables show it: with a dagger until it is verified, or "not known"."""
     return NOT_KNOWN if value is None else f"{value}{'' if verified else DAGGER}"
 
 
 def confirm(ask=input) -> int:
     """Ask for the numbers of each unverified row of both tables; how many rows are now verified.
 
-    An empty answer keeps a row as it is, the end of the answers (Ctrl-D) all that are left. Each answer is written at once.
-    Raises ValueError for a wrong answer; its row is not changed.
+    An empty answer keeps a row as it is, the end of the answers (Ctrl-D) all that are left. Each
+    answer is written at once. Raises ValueError for a wrong answer; its row is not changed.
     """
-    table_1(), table_2()  # a damaged file is refused before anything is asked
-    document = json.loads(PATH.read_text("utf-8"))
-    names, rows = (
-        document["table_2"]["attributes"],
-        document["table_1"] + document["table_2"]["rows"],
-    )
+    document = read()
+    names = document["table_2"]["attributes"]
+    rows = document["table_1"] + document["table_2"]["rows"]
     for row in (row for row in rows if not row["verified"]):
-        key = _key(row) if "name" in row else "{} {}".format(*_key(row))
+        model = row.get("name") or "{} {}".format(*_key(row))
         if "data" in row:
-            sap = f"SAP times {SAP_TIMES[row['data']]}" if SAP_TIMES[row["data"]] > 1 else "SAP"
-            what, shown = (
-                f"Table 1, {row['data']}, {key}: Z-diff, {sap}, error",
-                [row[m] for m in METRICS],
-            )
+            sap = "SAP" if SAP_TIMES[row["data"]] == 1 else f"SAP times {SAP_TIMES[row['data']]}"
+            what = f"Table 1, {row['data']}, {model}: Z-diff, {sap}, error"
+            shown = [row[metric] for metric in METRICS]
         else:
-            what, shown = (
-                f"Table 2, {key}: {', '.join(names)}",
-                row["accuracy"] or [NOT_KNOWN] * len(names),
-            )
+            what = f"Table 2, {model}: {', '.join(names)}"
+            shown = row["accuracy"] or [NOT_KNOWN] * len(names)
+        question = f"{what} are {', '.join(map(str, shown))}. Type the {len(shown)} from the PDF: "
         try:
-            answer = ask(
-                f"{what} are {', '.join(map(str, shown))}. Type the {len(shown)} from the PDF: "
-            ).split()
+            answer = ask(question).split()
         except EOFError:
             break
         if answer:
             values = _numbers(answer, len(shown))
-            row |= (dict(zip(METRICS, values)) if "data" in row else {"accuracy": values}) | {
-                "verified": True
-            }
-            write_whole(PATH, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+            row |= dict(zip(METRICS, values)) if "data" in row else {"accuracy": values}
+            row["verified"] = True
+            write_json(PATH, document)
     return sum(row["verified"] for row in rows)
 
 
@@ -104,30 +108,28 @@ def _key(row):
     return (row["objective"], row["weight"]) if "objective" in row else row["name"]
 
 
-def _whole(row, values):
-    """Whether `values` are numbers and the row says whether it is verified."""
-    return all(type(v) in (int, float) and math.isfinite(v) for v in values) and isinstance(
-        row.get("verified"), bool
-    )
-
-
 def _numbers(answer, count):
-    """The words of an answer as `count` numbers; ValueError otherwise."""
+    """The words of an answer as `count` numbers, 0 to 100; ValueError otherwise."""
     try:
         values = [float(word) for word in answer]
     except ValueError:
         values = []
-    if len(values) != count or not all(math.isfinite(v) and v >= 0 for v in values):
-        many = {3: "three", 12: "twelve"}.get(count, count)
+    if len(values) != count or not all(math.isfinite(v) and 0 <= v <= 100 for v in values):
+        wanted = {3: "three", 12: "twelve"}.get(count, count)
         raise ValueError(
-            f"{many} numbers are wanted, in the order asked, not {' '.join(answer)!r}; this row was not changed"
+            f"{wanted} numbers are wanted, 0 to 100, in the order asked, not {' '.join(answer)!r}; "
+            "this row was not changed"
         )
     return values
 
 
 if __name__ == "__main__":
     try:
-        print(f"{confirm()} rows are verified; `make figures readme` shows it")
+        if sys.argv[1:] == ["--sign"]:
+            write_json(PATH, read(signed=False))
+            print(f"{PATH} is in order and signed; `make figures readme` shows it")
+        else:
+            print(f"{confirm()} rows are verified; `make figures readme` shows it")
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
