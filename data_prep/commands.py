@@ -8,6 +8,24 @@ from pathlib import Path
 from data_prep import archives
 
 
+def folder(text: str) -> Path:
+    """A folder from the command line, so that messages name it whole."""
+    return Path(text).expanduser().absolute()
+
+
+def run(name: str, work: Callable, interrupted: str = "nothing was kept") -> int:
+    """Do `work(say)`; the exit status. What goes wrong, or Ctrl-C, is one line with this name."""
+    try:
+        work(lambda line: print(line, flush=True))
+    except (OSError, ValueError) as error:
+        print(f"data_prep.{name}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"data_prep.{name}: interrupted; {interrupted}", file=sys.stderr)
+        return 130
+    return 0
+
+
 def pack_command(
     name: str, title: str, path_help: str, place: str, size: tuple[int, int], crop: tuple[int, int, int, int],
     download: Callable, pack: Callable, argv: list[str] | None,
