@@ -1,9 +1,10 @@
-"""Show results: which notebooks have to run again, and running them. Used by replicate.py.
+"""Showing results: which notebooks have to run again, and running them. Used by replicate.py.
 
-A notebook runs again when its cells, its parameters, the package or the result files that it reads have changed, or when an
-output of it is gone; not when a file is merely newer.
+A notebook runs again when its cells, its parameters, the package or the result files that it reads
+have changed, or when an output of it is not what it left; not when a file is merely newer.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -18,26 +19,28 @@ from replication import lifeline, provenance, results
 
 ROOT = Path(__file__).resolve().parents[1]
 
+
+def _files(names: str, ends: str) -> tuple[str, ...]:
+    """Each name with each ending."""
+    return tuple(f"{name}.{end}" for name in names.split() for end in ends.split())
+
+
 # Each notebook that reads results, and what it leaves in figures/PROFILE/.
 OUTPUTS = {
     "00_start_here": (),
     "01_data": (),
     "01b_faces_and_chairs": (),
-    "05_table_1": ("table_1.csv", "table_1.md", "table_1_celeba.csv", "table_1_celeba.md", "claims.csv", "claims.md"),
-    "06_trade_off": tuple(f"{name}.{end}" for name in ("trade_off", "trade_off_celeba") for end in ("png", "pdf", "csv", "md")),
-    "07_traversals": tuple(f"traversals{data}.{end}" for data in ("", "_celeba", "_chairs") for end in ("png", "pdf", "gif")),
-    "08_covariance": (
-        *(f"covariance.{end}" for end in ("png", "pdf", "csv", "md")), *(f"covariance_celeba.{end}" for end in ("png", "pdf", "csv", "md")),
-    ),
-    "09_readings": ("readings.csv", "readings.md", "other_scores.csv", "other_scores.md", "spread.csv", "spread.md"),
-    "10_attributes": ("table_2.csv", "table_2.md", "attributes.png", "attributes.pdf"),
+    "05_table_1": _files("table_1 table_1_celeba claims", "csv md"),
+    "06_trade_off": _files("trade_off trade_off_celeba", "png pdf csv md"),
+    "07_traversals": _files("traversals traversals_celeba traversals_chairs", "png pdf gif"),
+    "08_covariance": _files("covariance covariance_celeba", "png pdf csv md"),
+    "09_readings": _files("readings other_scores spread", "csv md"),
+    "10_attributes": (*_files("table_2", "csv md"), *_files("attributes", "png pdf")),
     "11_report": ("../report.html",),
-}  # fmt: skip
+}
 REPORT = "11_report"  # reads what the others wrote, so it runs last
-LESSONS = (
-    "02_dip_loss_derivation",
-    "04_sap_score",
-)  # committed executed; only turned into pages here
+TRAIN = "03_train"
+LESSONS = ("02_dip_loss_derivation", "04_sap_score")  # committed executed; only turned into pages
 
 
 class Stop(Exception):
@@ -54,6 +57,17 @@ def short(path: str | Path) -> str:
     return str(Path(path).relative_to(ROOT)) if Path(path).is_relative_to(ROOT) else str(path)
 
 
+def from_notebooks(path: str | Path) -> str:
+    """A path as notebooks, which run in their own folder, have to write it.
+
+    Relative, so that no page names a machine's folders.
+    """
+    return os.path.relpath(path, ROOT / "notebooks")
+
+
+# --- commands ---
+
+
 class Pool(ThreadPoolExecutor):
     """A pool that, when the work is interrupted, starts nothing new and ends what it started."""
 
@@ -68,111 +82,147 @@ class Pool(ThreadPoolExecutor):
 CHILDREN: set[subprocess.Popen] = set()
 
 
-def command(*words, **environment) -> None:
-    """Run a command of this project with this interpreter; Stop with its last line where it fails."""
-    env = (
-        os.environ
-        | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", lifeline.PARENT: str(os.getpid())}
-        | environment
-    )
+def command(module: str, *words) -> None:
+    """Run a module with this interpreter, one thread; Stop with its last line where it fails."""
     # Its own group: Ctrl-C reaches this process alone, which then ends its children.
     child = subprocess.Popen(
-        [sys.executable, *map(str, words)], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "replication.lifeline", module, *map(str, words)],
+        cwd=ROOT,
+        env=lifeline.environment(OMP_NUM_THREADS="1"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
         start_new_session=True,
-    )  # fmt: skip
+    )
     CHILDREN.add(child)
     out, err = child.communicate()
     CHILDREN.discard(child)
     if child.returncode < 0:
-        raise Stop(
-            f"ended by signal {-child.returncode} ({signal.Signals(-child.returncode).name})"
-        )
+        name = signal.Signals(-child.returncode).name
+        raise Stop(f"ended by signal {-child.returncode} ({name})")
     if child.returncode:
         lines = (err or out).strip().splitlines() or [f"exit status {child.returncode}"]
         raise Stop(lines[-1].removeprefix("error: "))
 
 
-def notebook_command(name: str, parameters: dict, out: Path) -> None:
-    """Execute a notebook of the project with these parameters (one thread), or turn a lesson into its page."""
-    words = ("--html-only",) if name in LESSONS else ("--parameters", json.dumps(parameters))
-    command(
-        "-m",
-        "replication.notebooks",
-        ROOT / "notebooks" / f"{name}.ipynb",
-        "--out",
-        out,
-        *words,
-        OMP_NUM_THREADS="1",
+# --- notebooks ---
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A notebook with its parameters and the files that it reads, what it leaves, and its stamp.
+
+    The stamp is written last, and holds hashes of all these: a job is done while they are those of
+    now, so that a file that is gone, cut or altered is made again.
+    """
+
+    name: str
+    parameters: dict
+    sources: list[Path]  # result files and the like
+    page: Path  # the executed notebook's page; the notebook itself lies beside it
+    outputs: list[Path]  # what it leaves besides
+    stamp: Path
+
+    @property
+    def left(self) -> list[Path]:
+        """All files that it leaves; of a lesson, which is not executed, the page alone."""
+        notebook = [] if self.name in LESSONS else [self.page.with_suffix(".ipynb")]
+        return [*self.outputs, *notebook, self.page]
+
+    def shown_by(self) -> str:
+        """A hash of what shows: the notebook's cells, its parameters, and the package."""
+        cells = json.loads((ROOT / "notebooks" / f"{self.name}.ipynb").read_text("utf-8"))["cells"]
+        facts = [[c["cell_type"], c["source"]] for c in cells] + [self.parameters]
+        digest = hashlib.sha256(json.dumps(facts).encode())
+        if self.name != TRAIN:  # it shows a result, which holds a hash of the code that made it
+            digest.update(package_code())
+        return digest.hexdigest()
+
+    def files(self) -> str:
+        """A hash of what was read and of what was left."""
+        digest = hashlib.sha256()
+        for path in (*self.sources, *self.left):
+            content = path.read_bytes() if path.is_file() else b"not there"
+            digest.update(f"{path.name} {hashlib.sha256(content).hexdigest()} ".encode())
+        return digest.hexdigest()
+
+    def is_done(self) -> bool:
+        if not all(path.is_file() for path in (*self.left, self.stamp)):
+            return False
+        return self.stamp.read_bytes() == f"{self.shown_by()} {self.files()}".encode()
+
+    def execute(self) -> None:
+        """Run the notebook, or turn the lesson into its page, and write the stamp.
+
+        Stop where it fails, or where a folder that is not empty lies in an output's place.
+        """
+        for path in filter(Path.is_dir, (*self.left, self.stamp)):
+            try:
+                path.rmdir()
+            except OSError as error:
+                wrong = f"{short(path)} is a folder where a file should be ({error.strerror})"
+                raise Stop(f"{wrong}; move it away") from None
+        shown_by, notebook = self.shown_by(), ROOT / "notebooks" / f"{self.name}.ipynb"
+        if self.name in LESSONS:
+            command("replication.notebooks", notebook, "--out", self.page, "--html-only")
+        else:
+            words = ("--out", self.page.with_suffix(".ipynb"))
+            words += ("--parameters", json.dumps(self.parameters))
+            command("replication.notebooks", notebook, *words)
+        self.stamp.parent.mkdir(parents=True, exist_ok=True)
+        results.write_whole(self.stamp, f"{shown_by} {self.files()}".encode())
+
+
+def package_code() -> bytes:
+    """Of all code that a notebook may use: what it does, however it is formatted."""
+    digest = hashlib.sha256()
+    for folder in ("dipvae_src", "replication", "data_prep"):
+        for path in sorted((ROOT / folder).rglob("*.*")):
+            if path.suffix in (".py", ".js", ".css"):
+                text = path.read_text("utf-8")
+                is_python = path.suffix == ".py"
+                digest.update((provenance.structure(text) if is_python else text).encode())
+    return digest.digest()
+
+
+def job_of(name, parameters, sources, figures: Path, stamps: Path, page: str = "") -> Job:
+    """A job by the project's layout; the report's stamp is one for all profiles, like its page."""
+    stamp = stamps.parent.parent / f"{name}.stamp" if name == REPORT else stamps / (page or name)
+    outputs = [figures / output for output in OUTPUTS.get(name, ())]
+    return Job(
+        name, parameters, sources, figures / "notebooks" / f"{page or name}.html", outputs, stamp
     )
 
 
-def from_notebooks(path: str | Path) -> str:
-    """A path as notebooks, which run in their own folder, have to write it; relative, so that no page names a machine's folders."""
-    return os.path.relpath(path, ROOT / "notebooks")
+def training_job(args, profile: str, settings, seeds, folder: Path, figures: Path, device) -> Job:
+    """Notebook 03_train for one experiment with all its seeds; complete runs are only read."""
+    parameters = {
+        "profile": profile, "objective": settings.objective, "weight": settings.weight,
+        "data_set": settings.data, "reading": settings.reading, "seeds": list(seeds),
+        "device": device, "data_dir": from_notebooks(args.data),
+        "results_dir": from_notebooks(folder),
+    }  # fmt: skip
+    paths = [results.path_of(folder, settings, seed) for seed in seeds]
+    page = f"{TRAIN}_{settings.name}"
+    return job_of(TRAIN, parameters, paths, figures, folder / "stamps", page)
 
 
-def stamp_of(name: str, parameters: dict, sources: list[Path]) -> str:
-    """A hash of all that decides what a notebook shows: its cells, its parameters, the package, the result files."""
-    cells = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())["cells"]
-    digest = hashlib.sha256(
-        json.dumps([[c["cell_type"], c["source"]] for c in cells] + [parameters]).encode()
-    )
-    for path in sorted(
-        [
-            p
-            for folder in ("dipvae_src", "replication", "data_prep")
-            for p in (ROOT / folder).rglob("*.*")
-        ]
-    ):
-        if path.suffix in (".py", ".js", ".css"):
-            text = path.read_text("utf-8")
-            digest.update((provenance.structure(text) if path.suffix == ".py" else text).encode())
-    for path in sources:
-        digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()
-
-
-def stamp_file(stamps: Path, name: str) -> Path:
-    """Where a notebook's stamp lies; the report's in one place for all profiles, since they write the same page."""
-    return stamps.parent.parent / f"{name}.stamp" if name == REPORT else stamps / name
-
-
-def stale_notebooks(
-    jobs: list[tuple[str, dict, list[Path]]], figures: Path, stamps: Path
-) -> list[tuple[str, dict, str]]:
-    """The notebooks to execute, with their stamps: those whose inputs changed or whose outputs are gone."""
-    stale = []
-    for name, parameters, sources in jobs:
-        stamp = stamp_of(name, parameters, sources)
-        pages = (".html",) if name in LESSONS else (".ipynb", ".html")
-        outputs = [figures / o for o in OUTPUTS.get(name, ())] + [
-            figures / "notebooks" / f"{name}{end}" for end in pages
-        ]
-        kept = stamp_file(stamps, name)
-        if not (all(o.exists() for o in outputs) and kept.exists() and kept.read_text() == stamp):
-            stale.append((name, parameters, stamp))
-    report = next((job for job in jobs if job[0] == REPORT), None)
-    if stale and report and stale[-1][0] != REPORT:  # it shows what the others leave
-        stale.append((*report[:2], stamp_of(*report)))
-    return stale
-
-
-def jobs_for(
-    args, profile: str, plan, folder: Path, figures: Path, seeds: int | None
-) -> list[tuple[str, dict, list[Path]]]:
-    """Each notebook with its parameters and the files that it reads."""
+def jobs_for(args, profile: str, plan, folder: Path, figures: Path, seeds, stamps) -> list[Job]:
+    """The notebooks that show the results in `folder`, the report last."""
     paths = [results.path_of(folder, s, seed) for s, seeds_ in plan for seed in seeds_]
     pictures = [p.with_suffix(".png") for p in paths if p.with_suffix(".png").exists()]
     common = {
-        "profile": profile, "results_dir": from_notebooks(folder), "figures_dir": from_notebooks(figures), "seeds": seeds or 0,
+        "profile": profile, "results_dir": from_notebooks(folder),
+        "figures_dir": from_notebooks(figures), "seeds": seeds or 0,
     }  # fmt: skip
-    data, gif = (
-        from_notebooks(args.data),
-        from_notebooks(args.dsprites_gif) if args.dsprites_gif else "",
-    )
+    data = from_notebooks(args.data)
+    gif = from_notebooks(args.dsprites_gif) if args.dsprites_gif else ""
     described = sorted(Path(args.data).glob("*.json"))
     published = [ROOT / "results" / "published.json"]
-    return [
+    kept = sorted([*folder.glob("kept/*.npz"), *folder.glob("*.diverged")])
+    jobs = [
         ("00_start_here", {"profile": profile}, []),
         ("01_data", {"data_dir": data, "dsprites_gif": gif}, described),
         ("01b_faces_and_chairs", {"data_dir": data}, described),
@@ -182,29 +232,28 @@ def jobs_for(
         ("08_covariance", common, paths),
         ("09_readings", common, paths),
         ("10_attributes", common, paths + published),
-        *((lesson, {}, [ROOT / "notebooks" / f"{lesson}.ipynb"]) for lesson in LESSONS),
-        (REPORT, common, paths + pictures + published + sorted([*folder.glob("kept/*.npz"), *folder.glob("*.diverged")])),
-    ]  # fmt: skip
+        *((lesson, {}, []) for lesson in LESSONS),
+        (REPORT, common, paths + pictures + published + kept),
+    ]
+    return [job_of(*job, figures, stamps) for job in jobs]
 
 
-def show_all(jobs, figures: Path, stamps: Path, began: float) -> None:
-    """Execute the stale notebooks, two at a time and the report last; write their stamps as they finish."""
-    stamps.mkdir(parents=True, exist_ok=True)
+def not_done(jobs: list[Job]) -> list[Job]:
+    """The jobs to execute: those that are not done, and the report, which shows what they leave."""
+    stale = [job for job in jobs if not job.is_done()]
+    last = jobs[-1:]
+    return stale + last if stale and last[0].name == REPORT and last[0] not in stale else stale
+
+
+def show_all(jobs: list[Job], began: float) -> None:
+    """Execute jobs, two at a time and the report last."""
     for part in (
-        [job for job in jobs if job[0] != REPORT],
-        [job for job in jobs if job[0] == REPORT],
+        [job for job in jobs if job.name != REPORT],
+        [job for job in jobs if job.name == REPORT],
     ):
         with Pool(2) as pool:
-            futures = {}
-            for name, parameters, stamp in part:
-                out = figures / "notebooks" / f"{name}.ipynb"
-                out = out.with_suffix(".html") if name in LESSONS else out
-                futures[pool.submit(notebook_command, name, parameters, out)] = (name, stamp)
+            futures = {pool.submit(job.execute): job for job in part}
             for future in as_completed(futures):
-                name, stamp = futures[future]
                 future.result()
-                results.write_whole(stamp_file(stamps, name), stamp.encode())
-                print(
-                    f"{clock(began)} {name}: {', '.join(OUTPUTS.get(name, ())) or 'page'} done",
-                    flush=True,
-                )
+                names = ", ".join(OUTPUTS.get(futures[future].name, ())) or "page"
+                print(f"{clock(began)} {futures[future].name}: {names} done", flush=True)

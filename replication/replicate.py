@@ -37,14 +37,12 @@ from replication.jobs import (
     Stop,
     clock,
     command,
-    from_notebooks,
     jobs_for,
-    notebook_command,
+    not_done,
     short,
     show_all,
-    stale_notebooks,
-    stamp_of,
-)  # fmt: skip
+    training_job,
+)
 from replication.machine import device_of
 from replication.run import png
 from replication.show import summary
@@ -144,45 +142,16 @@ def minutes(seconds: float) -> str:
 
 
 def run_experiment(
-    args, profile: str, settings, seeds: tuple[int, ...], folder: Path, pages: Path, device: str
+    args, profile: str, settings, seeds: tuple[int, ...], folder: Path, figures: Path, device: str
 ) -> None:
     """One experiment with all its seeds (complete ones are only read): notebook 03_train under papermill, or the plain command."""
     if args.plain:
-        words = [
-            "--profile",
-            profile,
-            "--objective",
-            settings.objective,
-            "--weight",
-            settings.weight,
-            "--seeds",
-            *seeds,
-        ]
-        words += ["--data-set", settings.data, "--reading", settings.reading]
-        command(
-            "-m",
-            "replication.run",
-            *words,
-            "--data",
-            args.data,
-            "--out",
-            folder,
-            "--device",
-            device,
-            OMP_NUM_THREADS="1",
-        )
-        return
-    parameters = {
-        "profile": profile, "objective": settings.objective, "weight": settings.weight, "data_set": settings.data,
-        "reading": settings.reading, "seeds": list(seeds), "device": device,
-        "data_dir": from_notebooks(args.data), "results_dir": from_notebooks(folder),
-    }  # fmt: skip
-    notebook_command("03_train", parameters, page_of(pages, settings))
-
-
-def page_of(pages: Path, settings: Settings) -> Path:
-    """Where the executed notebook of an experiment lies."""
-    return pages / f"03_train_{settings.name}.ipynb"
+        words = ["--profile", profile, "--objective", settings.objective]
+        words += ["--weight", settings.weight, "--seeds", *seeds, "--data-set", settings.data]
+        words += ["--reading", settings.reading, "--data", args.data]
+        command("replication.run", *words, "--out", folder, "--device", device)
+    else:
+        training_job(args, profile, settings, seeds, folder, figures, device).execute()
 
 
 def share_done(paths: dict[Path, tuple[int, float]]) -> float:
@@ -203,7 +172,7 @@ def train_all(
     todo,
     pending,
     folder: Path,
-    pages: Path,
+    figures: Path,
     device: torch.device,
     sources,
     began: float,
@@ -220,7 +189,7 @@ def train_all(
     every = 10 if sys.stdout.isatty() else 30
     with Pool(workers_of(device)) as pool:
         futures = {
-            pool.submit(run_experiment, args, profile, s, seeds, folder, pages, device.type): (
+            pool.submit(run_experiment, args, profile, s, seeds, folder, figures, device.type): (
                 s,
                 seeds,
             )
@@ -311,7 +280,6 @@ def replicate(args) -> None:
     profile, why = choose_profile(args.profile, device, args.device)
     plan = profiles.plan(profile, seeds)
     folder, figures = Path(args.runs) / profile, Path(args.figures_dir) / profile
-    pages, stamps = figures / "notebooks", folder / "stamps"
     count = sum(len(s) for _, s in plan)
     print(f"Profile {profile} ({why}): {profiles.profile(profile).purpose}.")
     print(f"{len(plan)} settings, {count} runs, on {device.type}, {workers_of(device)} at a time.")
@@ -348,10 +316,10 @@ def replicate(args) -> None:
             train_stacked(args, profile, seeds, folder, device)
             pending = pending_runs(plan, folder, sources)
         if todo:
-            train_all(args, profile, todo, pending, folder, pages, device, sources, began)
+            train_all(args, profile, todo, pending, folder, figures, device, sources, began)
         if not args.plain:
-            jobs = jobs_for(args, profile, plan, folder, figures, seeds)
-            show_all(stale_notebooks(jobs, figures, stamps), figures, stamps, began)
+            jobs = jobs_for(args, profile, plan, folder, figures, seeds, folder / "stamps")
+            show_all(not_done(jobs), began)
     if not todo and not stale:
         return
     print(
@@ -376,14 +344,14 @@ def describe(
     pending = pending_runs(plan, folder, sources)
     unfinished = {settings for settings, _, _ in pending}
     if not args.plain:
-        unfinished |= {
-            s
-            for s, _ in plan
-            if not page_of(figures / "notebooks", s).with_suffix(".html").exists()
+        pages = {
+            s: training_job(args, profile, s, its, folder, figures, device.type) for s, its in plan
         }
+        unfinished |= {settings for settings, page in pages.items() if not page.is_done()}
     todo = [(settings, its) for settings, its in plan if settings in unfinished]
-    jobs = [] if args.plain else jobs_for(args, profile, plan, folder, figures, seeds)
-    stale = jobs if pending else stale_notebooks(jobs, figures, folder / "stamps")
+    stamps = folder / "stamps"
+    jobs = [] if args.plain else jobs_for(args, profile, plan, folder, figures, seeds, stamps)
+    stale = jobs if pending else not_done(jobs)
     if not todo and not stale:
         print(
             f"Nothing to do: all {count} runs and {len(jobs)} notebooks are up to date. "
@@ -399,7 +367,7 @@ def describe(
         for settings, seed, reason in pending:
             print(f"  {titled(settings, sources)}, seed {seed}: {reason}")
         for job in stale:
-            print(f"  notebook {job[0]}")
+            print(f"  notebook {job.name}")
     return todo, pending, stale
 
 
@@ -433,13 +401,10 @@ def figures_only(args) -> None:
         folder, figures = ROOT / "results" / profile, Path(args.figures_dir) / profile
         plan = showable_plan(profile, folder)
         print(f"Profile {profile}: {len(results.collect(folder, plan))} committed results.")
-        jobs = jobs_for(args, profile, plan, folder, figures, None)
-        show_all(
-            [(n, p, stamp_of(n, p, sources)) for n, p, sources in jobs],
-            figures,
-            Path(args.runs) / profile / "stamps",
-            began,
-        )
+        stamps = Path(args.runs) / profile / "stamps"
+        todo = not_done(jobs_for(args, profile, plan, folder, figures, None, stamps))
+        print(f"{len(todo)} notebooks to run, about {minutes(len(todo) * NOTEBOOK_SECONDS / 2)}.")
+        show_all(todo, began)
     print(f"Done in {minutes(time.perf_counter() - began)}.")
 
 
