@@ -1,21 +1,24 @@
-"""Where the numbers in shapes2d.py come from: fit the outlines to the published animation, and test them on frames left out.
+"""Where the numbers in shapes2d.py come from: outlines fitted to the published animation.
 
-    python -m data_prep.calibrate_shapes2d dsprites.gif        (about a minute; needs the published animation)
+    python -m data_prep.calibrate_shapes2d dsprites.gif        (about a minute)
 
-Only pixels near an outline say anything about it. For each of them `margin` is the distance of its centre from the drawn outline,
-positive when the pixel is on the right side; numbers are fitted by making every margin at least 0.0005 pixel.
+Only pixels near an outline say anything about it. For each of them its margin is the distance of
+its centre from the drawn outline, positive when the pixel is on the right side; numbers are fitted
+by making every margin at least 0.0005 pixel, and tested on frames left out.
 """
 
 import argparse
 import csv
 import hashlib
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from scipy.optimize import minimize
 
 from data_prep import shapes2d
+from data_prep.commands import folder, run
 from data_prep.dsprites import read_animation
 
 BAND = 0.04  # pixels: margins are taken within this distance of the outline of shapes2d.py
@@ -23,34 +26,31 @@ CORNERS = (32, 64, 80, 96, 100, 112, 120, 128, 149, 150, 151, 180, 200, 256, 360
 
 
 def labelled_frames(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Classes (254, 5) and images (254, 64, 64) of the frames that look different (258 labels), known by their hash."""
-    with open(Path(__file__).with_name("shapes2d_frames.csv"), newline="") as file:
-        label = {
-            row["sha256"]: [int(row[name]) for name in shapes2d.FACTORS]
-            for row in csv.DictReader(file)
-        }
+    """Classes (254, 5) and images (254, 64, 64) of the frames that look different (258 labels)."""
+    with open(
+        Path(__file__).with_name("shapes2d_frames.csv"), newline="", encoding="utf-8"
+    ) as file:
+        rows = list(csv.DictReader(file))
+    label = {row["sha256"]: [int(row[name]) for name in shapes2d.FACTORS] for row in rows}
     images = {hashlib.sha256(frame.tobytes()).hexdigest(): frame for frame in read_animation(path)}
     if images.keys() != label.keys():
-        raise ValueError(
-            f"{len(images.keys() & label.keys())} of the {len(label)} published frames are in {path}"
-        )
+        known = f"{len(images.keys() & label.keys())} of the {len(label)} published frames"
+        raise ValueError(f"{known} are in {path}")
     return np.array([label[key] for key in images]), np.stack(list(images.values()))
 
 
-def wrong_pixels(
-    outline: np.ndarray, classes: np.ndarray, images: np.ndarray, grid: int = shapes2d.SUBPIXELS
-) -> int:
-    """Pixels of all frames that differ from `outline` as shapes2d draws it, corners rounded to 1/grid pixel."""
+def wrong_pixels(outline, classes, images, grid: int = shapes2d.SUBPIXELS) -> int:
+    """Pixels of all frames that differ from the outline drawn with corners at 1/grid pixel."""
     wrong = 0
-    for (_, scale, orientation, *pos), image in zip(classes, images):
-        x, y = shapes2d.placed(outline, scale, orientation, *(np.array([p]) for p in pos), grid)
-        drawn = shapes2d.fill(x, y, grid).astype(">u8").view(np.uint8)
-        wrong += int((np.unpackbits(drawn) != image.ravel()).sum())
+    for (_, scale, orientation, x, y), image in zip(classes, images):
+        rows = shapes2d.fill(*shapes2d.placed(outline, scale, orientation, [x], [y], grid), grid)
+        drawn = np.unpackbits(rows.astype(">u8").view(np.uint8))
+        wrong += int((drawn != image.ravel()).sum())
     return wrong
 
 
 def signed_distance(x: np.ndarray, y: np.ndarray, px: np.ndarray, py: np.ndarray) -> np.ndarray:
-    """Distance (points,) of the points from the polygon with corners x, y (points or 1, corners), positive inside."""
+    """Distance (points,) from polygons of corners x, y (points or 1, corners), positive inside."""
     edge_x, edge_y = np.roll(x, -1, axis=1) - x, np.roll(y, -1, axis=1) - y
     from_x, from_y = px[:, None] - x, py[:, None] - y
     length = edge_x**2 + edge_y**2
@@ -62,116 +62,92 @@ def signed_distance(x: np.ndarray, y: np.ndarray, px: np.ndarray, py: np.ndarray
 
 
 class Margins:
-    """Calling it with an outline gives the margin, in pixels, of every published pixel near the outline of shapes2d.py."""
+    """Called with an outline: the margins of all pixels near the outline of shapes2d.py.
+
+    `frame`, `px` and `py` say in which of the images and where each of them is.
+    """
 
     def __init__(self, shape: int, classes: np.ndarray, images: np.ndarray):
-        self.classes, self.frame, self.px, self.py, self.sign = classes, [], [], [], []
-        points_y, points_x = np.indices((64, 64)).reshape(2, -1)
-        for number, image in enumerate(images):
-            x, y = self.corners(
-                (shapes2d.square, shapes2d.ellipse, shapes2d.heart)[shape](), number
-            )
-            near = np.abs(signed_distance(x[None], y[None], points_x, points_y)) < BAND
-            self.frame += [number] * int(near.sum())
-            self.px, self.py = (
-                np.append(self.px, points_x[near]),
-                np.append(self.py, points_y[near]),
-            )
-            self.sign = np.append(self.sign, 2.0 * image.ravel()[near] - 1)
+        self.classes = classes
+        py, px = np.indices((64, 64)).reshape(2, -1)
+        x, y = self.corners(shapes2d.outline(shape))
+        near = [np.abs(signed_distance(x[[k]], y[[k]], px, py)) < BAND for k in range(len(x))]
+        self.frame, at = np.nonzero(near)
+        self.px, self.py = px[at], py[at]
+        self.sign = 2.0 * images[self.frame, self.py, self.px] - 1
 
-    def corners(self, outline: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
-        _, scale, orientation, *pos = self.classes[number]
-        x, y = shapes2d.placed(outline, scale, orientation, *(np.array([p]) for p in pos))
-        return x[0] / shapes2d.SUBPIXELS, y[0] / shapes2d.SUBPIXELS
+    def corners(self, outline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """x and y (frames, corners) of the outline in each frame, in pixels."""
+        places = [shapes2d.placed(outline, s, o, [x], [y]) for _, s, o, x, y in self.classes]
+        return tuple(np.concatenate(part) / shapes2d.SUBPIXELS for part in zip(*places))
 
     def __call__(self, outline: np.ndarray) -> np.ndarray:
-        x, y = zip(*(self.corners(outline, number) for number in range(len(self.classes))))
-        return self.sign * signed_distance(
-            np.array(x)[self.frame], np.array(y)[self.frame], self.px, self.py
-        )
+        x, y = (part[self.frame] for part in self.corners(outline))
+        return self.sign * signed_distance(x, y, self.px, self.py)
 
 
 def half_of(classes: np.ndarray) -> np.ndarray:
-    """0 or 1 for each frame, so that left-right mirror images, which say the same thing twice, are in the same half."""
+    """0 or 1 for each frame; mirror images, which say the same thing twice, are in one half."""
     _, _, orientation, x, y = classes.T
     return (np.minimum(orientation, 39 - orientation) + np.minimum(x, 31 - x) + y) % 2
 
 
 def fit(outline, start, margins: Margins) -> np.ndarray:
-    """The numbers that bring every margin of `outline(*numbers)` to 0.0005 pixel, or as near as Nelder-Mead gets."""
+    """The numbers that bring every margin of `outline(*numbers)` to 0.0005 pixel, or near it."""
     best = np.asarray(start)
     for step in (0.01, -0.003, 0.001, -0.0003):
         simplex = np.vstack([best, best * (1 + step * np.eye(len(best)))])
         options = {"initial_simplex": simplex, "maxfev": 80, "fatol": 1e-6}
-        shortfall = lambda numbers: np.maximum(0.0005 - margins(outline(*numbers)), 0).sum()  # noqa: E731
+        shortfall = lambda numbers: np.maximum(0.0005 - margins(outline(*numbers)), 0).sum()
         best = minimize(shortfall, best, method="Nelder-Mead", options=options).x
     return best
 
 
-def allowed(outline, value: float, step: float, frames) -> tuple[float, float]:
-    """How far `value` can be moved down and up, in steps, before a pixel of the frames goes wrong."""
-    low = high = value
-    while wrong_pixels(outline(low - step), *frames) == 0:
-        low -= step
-    while wrong_pixels(outline(high + step), *frames) == 0:
-        high += step
-    return round(low, 6), round(high, 6)
-
-
-def main(path: Path) -> None:
-    all_classes, all_images = labelled_frames(path)
-    frames = [
-        (all_classes[all_classes[:, 0] == s], all_images[all_classes[:, 0] == s]) for s in range(3)
-    ]
-    outlines = (shapes2d.square, shapes2d.ellipse, shapes2d.heart)
-
-    print("The round numbers of shapes2d.py")
-    for shape, (classes, images) in enumerate(frames):
-        margins = Margins(shape, classes, images)(outlines[shape]())
-        wrong = wrong_pixels(outlines[shape](), classes, images)
-        print(f"  {shapes2d.SHAPES[shape]}: {wrong} pixels wrong in {len(images)} frames;", end="")
-        print(
-            f" {len(margins)} lie within {BAND} pixel of the outline, the nearest at {margins.min():.5f}"
-        )
-    print("\nWrong pixels (square, ellipse, heart) when corners are rounded to 1/grid pixel")
+def report(path: Path, say) -> None:
+    """Say how the frames of the animation at `path` bear out the numbers of shapes2d.py."""
+    classes, images = labelled_frames(path)
+    frames = [(classes[classes[:, 0] == s], images[classes[:, 0] == s]) for s in range(3)]
+    for shape, name in enumerate(shapes2d.SHAPES):
+        wrong = wrong_pixels(shapes2d.outline(shape), *frames[shape])
+        near = Margins(shape, *frames[shape])(shapes2d.outline(shape))
+        say(f"{name}: {wrong} pixels wrong, the nearest of {len(near)} at {near.min():.5f} pixel")
     for grid in (16, 32, 64, 128, 256, 512, 1024, 4096, 2**20):
-        print(f"  1/{grid}: {[wrong_pixels(outlines[s](), *frames[s], grid) for s in range(3)]}")
+        wrong = [wrong_pixels(shapes2d.outline(s), *frames[s], grid) for s in range(3)]
+        say(f"corners rounded to 1/{grid} pixel: {wrong} pixels wrong (square, ellipse, heart)")
 
-    print("\nWhat the frames allow, one number moved at a time")
-    print("  half-side    ", allowed(shapes2d.square, 9.6, 1e-4, frames[0]))
-    print(
-        "  stretch      ",
-        allowed(lambda s: shapes2d.ellipse(9.6 * s, 9.6 / s), 1.33, 1e-5, frames[1]),
-    )
-    print("  heart, width ", allowed(lambda v: shapes2d.heart(width=v), 16.0, 1e-4, frames[2]))
-    print("  heart, height", allowed(lambda v: shapes2d.heart(height=v), 14.5, 2e-4, frames[2]))
-    print("  heart, offset", allowed(lambda v: shapes2d.heart(offset=v), 0.15, 1e-5, frames[2]))
+    ellipse, heart = shapes2d.ellipse, shapes2d.heart
+    for what, shape, outline, value, step in (
+        ("half-side", 0, shapes2d.square, 9.6, 1e-4),
+        ("stretch", 1, lambda v: ellipse(9.6 * v, 9.6 / v), 1.33, 1e-5),
+        ("heart's width", 2, lambda v: heart(width=v), 16.0, 1e-4),
+        ("heart's height", 2, lambda v: heart(height=v), 14.5, 2e-4),
+        ("heart's offset", 2, lambda v: heart(offset=v), 0.15, 1e-5),
+    ):
+        ends = [value, value]
+        for k, move in enumerate((-step, step)):
+            while wrong_pixels(outline(ends[k] + move), *frames[shape]) == 0:
+                ends[k] += move
+        say(f"the frames allow a {what} of {ends[0]:.6g} to {ends[1]:.6g}")
 
-    starts = {1: (12.8, 7.2), 2: (15.9, 14.4, 0.155)}
-    for shape, numbers in starts.items():
-        print(
-            f"\n{shapes2d.SHAPES[shape]}: {len(numbers)} numbers fitted on half of the frames; pixels wrong there, in the rest"
-        )
-        second = half_of(frames[shape][0])
-        halves = [tuple(part[second == half] for part in frames[shape]) for half in (0, 1)]
-        margins = Margins(shape, *halves[0])
+    for shape, start in ((1, (12.8, 7.2)), (2, (15.9, 14.4, 0.155))):
+        half = half_of(frames[shape][0])
+        halves = [tuple(part[half == k] for part in frames[shape]) for k in (0, 1)]
+        margins, name = Margins(shape, *halves[0]), shapes2d.SHAPES[shape]
         for corners in CORNERS:
-            found = fit(lambda *free: outlines[shape](*free, corners), numbers, margins)
-            wrong = [wrong_pixels(outlines[shape](*found, corners), *half) for half in halves]
-            print(
-                f"  {corners:3} corners: {wrong[0]:3} {wrong[1]:3}   {np.round(found, 4).tolist()}",
-                flush=True,
-            )
+            outline = partial(getattr(shapes2d, name), corners=corners)
+            found = fit(outline, start, margins)
+            wrong = [wrong_pixels(outline(*found), *part) for part in halves]
+            fitted = f"{name} of {corners} corners: {np.round(found, 4).tolist()}"
+            say(f"{fitted} fitted on half of the frames; {wrong} pixels wrong there, in the rest")
+
+
+def main(argv: list[str] | None = None) -> int:
+    about = "Fit the outlines of 2D Shapes to the published animation."
+    parser = argparse.ArgumentParser(prog="data_prep.calibrate_shapes2d", description=about)
+    parser.add_argument("animation", type=folder, help="dsprites.gif of deepmind/dsprites-dataset")
+    path = parser.parse_args(argv).animation
+    return run("calibrate_shapes2d", lambda say: report(path, say))
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        prog="data_prep.calibrate_shapes2d", description="Fit the outlines of 2D Shapes."
-    )
-    parser.add_argument(
-        "animation", type=Path, help="dsprites.gif from the repository deepmind/dsprites-dataset"
-    )
-    try:
-        main(parser.parse_args().animation)
-    except (OSError, ValueError) as error:
-        sys.exit(f"data_prep.calibrate_shapes2d: {error}")
+    sys.exit(main())

@@ -6,36 +6,41 @@ Five factors make an image, in this order (shape slowest, posY fastest):
 
     shape         3   square, ellipse, heart
     scale         6   0.5 to 1
-    orientation  40   0 to 2 pi, both ends, so the first and the last are the same picture; counter-clockwise on screen
+    orientation  40   0 to 2 pi, both ends, so the first and the last are the same picture;
+                      counter-clockwise on screen
     posX         32   0 to 1, left to right; the centre is at 15.5 + 32 posX pixels
     posY         32   0 to 1, top to bottom; the centre is at 15.5 + 32 posY pixels
 
-The geometry was recovered from the animation that the makers of the data published: 320 frames under 258 distinct
-labels. All come out equal to the last pixel (tests/test_shapes2d.py). Pixel centres are integers, x to the right, y down;
-lengths are at scale 1, in pixels from the sprite's centre:
+The geometry was recovered from the animation that the makers of the data published: 320 frames
+under 258 distinct labels. All come out equal to the last pixel (tests/data_prep/test_shapes2d.py).
+Pixel centres are integers, x to the right, y down; lengths are at scale 1, in pixels from the
+sprite's centre:
 
     square   half-side 9.6
     ellipse  semi-axes 9.6 * 1.33 and 9.6 / 1.33, as a polygon of 100 corners
-    heart    x =  9.6 * 16 sin(t)^3 / 16, the well-known curve, as a polygon of 150 corners evenly spaced in t
-             y = -9.6 * ((13 cos t - 5 cos 2t - 2 cos 3t - cos 4t) / 14.5 + 0.15)
+    heart    x =  9.6 * 16 sin(t)^3 / 16, the well-known curve, as a polygon of 150 corners evenly
+             y = -9.6 * ((13 cos t - 5 cos 2t - 2 cos 3t - cos 4t) / 14.5 + 0.15)  spaced in t
 
-A corner is rounded to 1/256 pixel once it is turned, scaled and moved, as graphics hardware does. A pixel is on when its
-centre is inside the polygon; a centre exactly on an edge belongs to it on the left and at the top, and not on the right and at
-the bottom. After the rounding all is integer arithmetic, so every machine draws the same bits.
+A corner is rounded to 1/256 pixel once it is turned, scaled and moved, as graphics hardware does. A
+pixel is on when its centre is inside the polygon; a centre exactly on an edge belongs to it on the
+left and at the top, and not on the right and at the bottom. After the rounding all is integer
+arithmetic, so every machine draws the same bits.
 
-How these numbers were found: the half-side, the two semi-axes and the heart's three numbers were fitted for each of many corner
-counts, then replaced by the round numbers within what the frames allow. Moved one at a time, nothing is wrong for a half-side of
-9.5974 to 9.6007, for 1.3297 to 1.3300, 16.000 to 16.001, 14.490 to 14.500 and 0.1498 to 0.1500. With the round numbers, of all
-corner counts from 40 to 420 only 150 draws every heart and only 100 and 112 every ellipse, and of the grids 1/16 to 1/4096 only
-1/256 draws all three shapes; without rounding 8 square, 4 ellipse and 4 heart pixels are wrong. No pixel centre comes nearer to an
-outline than 0.0007 pixel in any frame. In about 4,000 of all images one lies on an edge or within 1/65536 pixel of it: there the
-left-and-top rule is graphics hardware's convention, not a finding. data_prep/calibrate_shapes2d.py repeats the derivation, with frames left out.
+How these numbers were found: the half-side, the two semi-axes and the heart's three numbers were
+fitted for each of many corner counts, then replaced by the round numbers within what the frames
+allow. Moved one at a time, nothing is wrong for a half-side of 9.5974 to 9.6007, for 1.3297 to
+1.3300, 16.000 to 16.001, 14.490 to 14.500 and 0.1498 to 0.1500. With the round numbers, of all
+corner counts from 40 to 420 only 150 draws every heart and only 100 and 112 every ellipse, and of
+the grids 1/16 to 1/4096 only 1/256 draws all three shapes; without rounding 8 square, 4 ellipse and
+4 heart pixels are wrong. No pixel centre comes nearer to an outline than 0.0007 pixel in any frame.
+In about 4,000 of all images one lies on an edge or within 1/65536 pixel of it: there the
+left-and-top rule is graphics hardware's convention, not a finding. calibrate_shapes2d.py repeats
+the derivation, with frames left out.
 """
 
 import argparse
 import math
 import sys
-import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -43,10 +48,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Integer, UInt8
 
-from data_prep.packed import BYTES_PER_IMAGE, HEIGHT, WIDTH, packed_problem, write_packed
+from data_prep.commands import folder, run
+from data_prep.packed import BYTES_PER_IMAGE, HEIGHT, WIDTH, write_packed
 
-FACTORS = ("shape", "scale", "orientation", "posX", "posY")
-FACTOR_SIZES = (3, 6, 40, 32, 32)
+SHAPES = ("square", "ellipse", "heart")
 FACTOR_VALUES = {
     "shape": (1.0, 2.0, 3.0),
     "scale": tuple(np.linspace(0.5, 1.0, 6).tolist()),
@@ -54,7 +59,7 @@ FACTOR_VALUES = {
     "posX": tuple(np.linspace(0.0, 1.0, 32).tolist()),
     "posY": tuple(np.linspace(0.0, 1.0, 32).tolist()),
 }
-SHAPES = ("square", "ellipse", "heart")
+FACTORS, FACTOR_SIZES = tuple(FACTOR_VALUES), tuple(map(len, FACTOR_VALUES.values()))
 N_IMAGES = math.prod(FACTOR_SIZES)
 STEM = "shapes2d"
 SHA256 = "a633ec1c60535b2cb0ddce1eff200fe7d64356ac276023214a64274c9db8e6ee"  # of the packed set
@@ -62,13 +67,11 @@ SHA256 = "a633ec1c60535b2cb0ddce1eff200fe7d64356ac276023214a64274c9db8e6ee"  # o
 SUBPIXELS = 256  # corners are rounded to 1/256 pixel
 CENTRE, TRAVEL = 15.5, 32.0  # of the sprite's centre, in pixels: CENTRE + TRAVEL * pos
 RADIUS = 9.6  # the square's half-side, the ellipse's mean radius, the heart's half-width
-ELLIPSE_STRETCH, ELLIPSE_CORNERS = 1.33, 100
-HEART_WIDTH, HEART_HEIGHT, HEART_OFFSET, HEART_CORNERS = 16.0, 14.5, 0.15, 150
+STRETCH = 1.33  # of the ellipse
 
-# _FROM_COLUMN[c]: a row of 64 pixels as an integer, leftmost pixel in the highest bit, on from column c to the right end
-_FROM_COLUMN = np.array(
-    [(1 << (WIDTH - column)) - 1 for column in range(WIDTH + 1)], dtype=np.uint64
-)
+# _FROM_COLUMN[c]: a row of 64 pixels as an integer, leftmost pixel in the highest bit, on from
+# column c to the right end
+_FROM_COLUMN = np.array([(1 << (WIDTH - c)) - 1 for c in range(WIDTH + 1)], dtype=np.uint64)
 
 
 def square(half_side: float = RADIUS) -> np.ndarray:
@@ -76,59 +79,44 @@ def square(half_side: float = RADIUS) -> np.ndarray:
     return half_side * np.array([(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)])
 
 
-def ellipse(
-    a: float = RADIUS * ELLIPSE_STRETCH,
-    b: float = RADIUS / ELLIPSE_STRETCH,
-    corners: int = ELLIPSE_CORNERS,
-) -> np.ndarray:
+def ellipse(a: float = RADIUS * STRETCH, b: float = RADIUS / STRETCH, corners=100) -> np.ndarray:
     """Corners (corners, 2) of the ellipse with semi-axes a and b, the first on the right end."""
     turns = [2 * math.pi * k / corners for k in range(corners)]
     return np.array([(a * math.cos(t), b * math.sin(t)) for t in turns])
 
 
-def heart(
-    width: float = HEART_WIDTH,
-    height: float = HEART_HEIGHT,
-    offset: float = HEART_OFFSET,
-    corners: int = HEART_CORNERS,
-) -> np.ndarray:
-    """Corners (corners, 2) of the heart, the first at the cleft; the curve's y points up, the picture's down."""
-    turns = [2 * math.pi * k / corners for k in range(corners)]
-    x = [16 * math.sin(t) ** 3 for t in turns]
-    y = [
-        13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)
-        for t in turns
-    ]
-    return RADIUS * np.array([(u / width, -(v / height + offset)) for u, v in zip(x, y)])
+def heart(width=16.0, height=14.5, offset=0.15, corners=150) -> np.ndarray:
+    """Corners (corners, 2) of the heart, the first at the cleft; the curve's y points up."""
+    sin, cos, points = math.sin, math.cos, []
+    for t in (2 * math.pi * k / corners for k in range(corners)):
+        x, y = 16 * sin(t) ** 3, 13 * cos(t) - 5 * cos(2 * t) - 2 * cos(3 * t) - cos(4 * t)
+        points.append((x / width, -(y / height + offset)))
+    return RADIUS * np.array(points)
 
 
 @cache
-def _outline(shape: int) -> np.ndarray:
+def outline(shape: int) -> np.ndarray:
+    """Corners (corners, 2) of the square, the ellipse or the heart."""
     return (square, ellipse, heart)[shape]()
 
 
 def placed(
-    outline: np.ndarray,
-    scale: int,
-    orientation: int,
-    pos_x: np.ndarray,
-    pos_y: np.ndarray,
-    grid: int = SUBPIXELS,
+    corners: np.ndarray, scale: int, orientation: int, pos_x, pos_y, grid: int = SUBPIXELS
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The corners on the picture in whole steps of 1/grid pixel: x (len(pos_x), corners) and y (len(pos_y), corners), int64.
+    """The corners on the picture in whole steps of 1/grid pixel, int64: turn, scale, move, round.
 
-    Turn, scale, move, round. x depends on posX alone and y on posY alone. All arguments but `outline` are classes.
+    All arguments but `corners` are classes. x (len(pos_x), corners) depends on posX alone, and
+    y (len(pos_y), corners) on posY alone.
     """
     turn, size = FACTOR_VALUES["orientation"][orientation], FACTOR_VALUES["scale"][scale]
     cos, sin = size * math.cos(turn), size * math.sin(turn)
-    x = cos * outline[:, 0] + sin * outline[:, 1]
-    y = -sin * outline[:, 0] + cos * outline[:, 1]
-    centre_x = CENTRE + TRAVEL * np.array(FACTOR_VALUES["posX"])[pos_x]
-    centre_y = CENTRE + TRAVEL * np.array(FACTOR_VALUES["posY"])[pos_y]
-    return tuple(
-        np.floor(grid * (centre[:, None] + offset) + 0.5).astype(np.int64)
-        for centre, offset in ((centre_x, x), (centre_y, y))
-    )
+    x, y = corners.T
+
+    def rounded(offset: np.ndarray, positions) -> np.ndarray:
+        centre = CENTRE + TRAVEL * np.array(FACTOR_VALUES["posX"])[positions]  # as posY
+        return np.floor(grid * (centre[:, None] + offset) + 0.5).astype(np.int64)
+
+    return rounded(cos * x + sin * y, pos_x), rounded(-sin * x + cos * y, pos_y)
 
 
 def _ceil_div(a: np.ndarray, b) -> np.ndarray:
@@ -136,10 +124,11 @@ def _ceil_div(a: np.ndarray, b) -> np.ndarray:
 
 
 def fill(x: np.ndarray, y: np.ndarray, grid: int = SUBPIXELS) -> np.ndarray:
-    """Fill polygons; x (X, corners) and y (Y, corners) in 1/grid pixels, integers -> rows (X, Y, 64) uint64, one bit a pixel.
+    """Fill polygons: every x (X, corners) with every y (Y, corners), whole steps of 1/grid pixel.
 
-    Every x is combined with every y. On each row of pixel centres the outline is crossed an even number of times; each
-    crossing flips all pixels to its right, so the exclusive or of the crossings is the row (also where the heart has two spans).
+    Returns rows (X, Y, 64) uint64, one bit a pixel. On each row of pixel centres the outline is
+    crossed an even number of times; each crossing flips all pixels to its right, so the exclusive
+    or of the crossings is the row (also where the heart has two spans).
     """
     next_x, next_y = np.roll(x, -1, axis=1), np.roll(y, -1, axis=1)
     # The rows first <= row < last that an edge crosses: its upper end included, its lower end not.
@@ -153,131 +142,106 @@ def fill(x: np.ndarray, y: np.ndarray, grid: int = SUBPIXELS) -> np.ndarray:
     order = np.argsort(which * HEIGHT + row, kind="stable")
     which, edge, row = which[order], edge[order], row[order]
 
-    # Where edge (x0, y0)-(x1, y1) crosses the row: x0 + (row - y0)(x1 - x0)/(y1 - y0), then the first pixel at or right of it.
+    # Where edge (x0, y0)-(x1, y1) crosses the row: x0 + (row - y0)(x1 - x0)/(y1 - y0), then the
+    # first pixel at or right of it.
     y0, rise = y[which, edge], next_y[which, edge] - y[which, edge]
-    below = row * grid - y0
     x0, run = x[:, edge], next_x[:, edge] - x[:, edge]
-    column = _ceil_div(x0 * rise + below * run, rise * grid)
-    flips = _FROM_COLUMN[column]
-
+    column = _ceil_div(x0 * rise + (row * grid - y0) * run, rise * grid)
     target = which * HEIGHT + row
     starts = np.flatnonzero(np.diff(target, prepend=-1))
     rows = np.zeros((len(x), len(y) * HEIGHT), dtype=np.uint64)
-    rows[:, target[starts]] = np.bitwise_xor.reduceat(flips, starts, axis=1)
+    rows[:, target[starts]] = np.bitwise_xor.reduceat(_FROM_COLUMN[column], starts, axis=1)
     return rows.reshape(len(x), len(y), HEIGHT)
 
 
-def _packed(
-    shape: int, scale: int, orientation: int, pos_x: np.ndarray, pos_y: np.ndarray
-) -> np.ndarray:
+def _packed(shape: int, scale: int, orientation: int, pos_x, pos_y) -> np.ndarray:
     """The pictures at every posX by every posY, packed: (X, Y, 512) uint8."""
-    rows = fill(*placed(_outline(shape), scale, orientation, pos_x, pos_y))
+    rows = fill(*placed(outline(shape), scale, orientation, pos_x, pos_y))
     return rows.astype(">u8").view(np.uint8).reshape(len(pos_x), len(pos_y), BYTES_PER_IMAGE)
 
 
-def _checked(values, what: str, columns: int | None = None) -> np.ndarray:
-    values = np.asarray(values)
-    expected = "(N,)" if columns is None else f"(N, {columns})"
-    if values.ndim != (1 if columns is None else 2) or (columns and values.shape[1] != columns):
+def _checked(values, what: str, **sizes: int) -> np.ndarray:
+    """Integers (N,) below one size, or (N, K) below K sizes, as int64 (N, K); else ValueError."""
+    values, columns = np.asarray(values), (len(sizes),) if len(sizes) > 1 else ()
+    if values.ndim != 1 + len(columns) or values.shape[1:] != columns:
+        expected = f"(N, {len(sizes)})" if columns else "(N,)"
         raise ValueError(f"{what} must have shape {expected}, not {values.shape}")
     if not np.issubdtype(values.dtype, np.integer):
         raise ValueError(f"{what} must be integers, not {values.dtype}")
-    return values
+    values = values.reshape(-1, len(sizes))
+    for (name, size), column in zip(sizes.items(), values.T):
+        if column.size and not (column.min() >= 0 and column.max() < size):
+            found = f"found {column.min()} to {column.max()}"
+            raise ValueError(f"{name} must lie in 0 to {size - 1}, {found}")
+    return values.astype(np.int64)
 
 
 def classes_of(index: Integer[np.ndarray, " n"]) -> Integer[np.ndarray, "n 5"]:
-    """The classes (shape, scale, orientation, posX, posY) of the images at these places in the official order.
+    """The classes (shape, scale, orientation, posX, posY) of the images at these places.
 
-    Raises ValueError if `index` is not one-dimensional, not integer, or outside 0 to 737,279.
+    Places are in the official order, 0 to 737,279. Raises ValueError for others, and unless
+    `index` is (N,) and integer.
     """
-    index = _checked(index, "index")
-    if index.size and not (index.min() >= 0 and index.max() < N_IMAGES):
-        raise ValueError(
-            f"index must lie in 0 to {N_IMAGES - 1}, found {index.min()} to {index.max()}"
-        )
-    return np.stack(np.unravel_index(index.astype(np.int64), FACTOR_SIZES), axis=1)
+    index = _checked(index, "index", index=N_IMAGES)[:, 0]
+    return np.stack(np.unravel_index(index, FACTOR_SIZES), axis=1)
 
 
 def index_of(latents_classes: Integer[np.ndarray, "n 5"]) -> Integer[np.ndarray, " n"]:
-    """The places in the official order of the images with these classes; undoes `classes_of`, same checks as `render`."""
-    classes = _checked(latents_classes, "latents_classes", len(FACTORS)).astype(np.int64)
-    for name, size, column in zip(FACTORS, FACTOR_SIZES, classes.T):
-        if column.size and not (column.min() >= 0 and column.max() < size):
-            raise ValueError(
-                f"{name} must lie in 0 to {size - 1}, found {column.min()} to {column.max()}"
-            )
+    """The places in the official order of the images with these classes; undoes `classes_of`.
+
+    Raises ValueError if `latents_classes` is not (N, 5), not integer, or a class out of its range.
+    """
+    sizes = dict(zip(FACTORS, FACTOR_SIZES))
+    classes = _checked(latents_classes, "latents_classes", **sizes)
     return np.ravel_multi_index(tuple(classes.T), FACTOR_SIZES)
 
 
 def render(latents_classes: Integer[np.ndarray, "n 5"]) -> UInt8[np.ndarray, "n 64 64"]:
-    """Draw images; classes are integers in the order shape, scale, orientation, posX, posY; pixels are 0 or 1.
-
-    Raises ValueError if `latents_classes` is not (N, 5), not integer, or a class is out of its range.
-    """
+    """Draw images, pixels 0 or 1, from classes in the order of FACTORS; raises as `index_of`."""
     index = index_of(latents_classes)
     positions = FACTOR_SIZES[3] * FACTOR_SIZES[4]
     images = np.empty((len(index), BYTES_PER_IMAGE), dtype=np.uint8)
     order = np.argsort(index, kind="stable")
     sprites, starts = np.unique(index[order] // positions, return_index=True)
     for sprite, members in zip(sprites, np.split(order, starts[1:])):
-        shape, scale, orientation = np.unravel_index(sprite, FACTOR_SIZES[:3])
         pos_x, pos_y = np.divmod(index[members] % positions, FACTOR_SIZES[4])
         some_x, at_x = np.unique(pos_x, return_inverse=True)
         some_y, at_y = np.unique(pos_y, return_inverse=True)
-        images[members] = _packed(shape, scale, orientation, some_x, some_y)[at_x, at_y]
+        drawn = _packed(*np.unravel_index(sprite, FACTOR_SIZES[:3]), some_x, some_y)
+        images[members] = drawn[at_x, at_y]
     return np.unpackbits(images, axis=1).reshape(-1, HEIGHT, WIDTH)
 
 
-def packed_pieces(say=lambda line: None) -> Iterator[bytes]:
+def packed_pieces() -> Iterator[bytes]:
     """The whole set in order, 1,024 packed images (one shape, scale and orientation) at a time."""
-    sprites = math.prod(FACTOR_SIZES[:3])
-    for sprite in range(sprites):
-        if sprite and sprite % 180 == 0:
-            say(f"  {sprite * N_IMAGES // sprites:,} of {N_IMAGES:,} images")
-        shape, scale, orientation = np.unravel_index(sprite, FACTOR_SIZES[:3])
-        yield _packed(
-            shape, scale, orientation, np.arange(FACTOR_SIZES[3]), np.arange(FACTOR_SIZES[4])
-        ).tobytes()
+    for sprite in np.ndindex(FACTOR_SIZES[:3]):
+        yield _packed(*sprite, *map(np.arange, FACTOR_SIZES[3:])).tobytes()
+
+
+def factors() -> list[dict]:
+    """What the description of a packed set says of the factors."""
+    return [
+        {"name": name, "values": list(values), "discrete": name == "shape"}
+        for name, values in FACTOR_VALUES.items()
+    ]
 
 
 def write_all(out: Path, say=lambda line: None) -> None:
-    """Write shapes2d.bits and shapes2d.json under `out` unless they are there and whole.
+    """Write shapes2d.bits and shapes2d.json under `out`, unless they are there and whole.
 
-    Raises OSError (no room, no permission) or ValueError (not the bits expected); neither leaves half a file behind.
+    Raises what `write_packed` raises: OSError (no room, no permission), or ValueError should this
+    machine draw other bits than those expected.
     """
-    if packed_problem(out, STEM, SHA256) is None:
-        say(f"{out / STEM}.bits is already there and whole; nothing to do")
-        return
-    start = time.perf_counter()
-    say(f"drawing {N_IMAGES:,} images into {out / STEM}.bits")
-    info = {
-        "name": "2D Shapes",
-        "source": "rendered",
-        "images": N_IMAGES,
-        "factors": [{"name": name, "values": list(FACTOR_VALUES[name])} for name in FACTORS],
-    }
-    info = write_packed(out, STEM, packed_pieces(say), info, SHA256)
-    say(
-        f"wrote {info['bytes']:,} bytes in {time.perf_counter() - start:.1f} s, sha256 {info['sha256']}"
-    )
+    facts = {"name": "2D Shapes", "source": "rendered", "images": N_IMAGES, "factors": factors()}
+    write_packed(out, STEM, packed_pieces(), facts, SHA256, say=say)
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="data_prep.shapes2d", description="Draw 2D Shapes and store it bit-packed."
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("data"), help="folder to write to (default: data)"
-    )
-    try:
-        write_all(parser.parse_args(argv).out, lambda line: print(line, flush=True))
-    except (OSError, ValueError) as error:
-        print(f"data_prep.shapes2d: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("data_prep.shapes2d: interrupted; nothing was kept", file=sys.stderr)
-        return 130
-    return 0
+    about = "Draw 2D Shapes and store it bit-packed."
+    parser = argparse.ArgumentParser(prog="data_prep.shapes2d", description=about)
+    parser.add_argument("--out", type=folder, default="data", help="folder (default: data)")
+    out = parser.parse_args(argv).out
+    return run("shapes2d", lambda say: write_all(out, say))
 
 
 if __name__ == "__main__":

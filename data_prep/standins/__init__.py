@@ -1,1 +1,1 @@
-"""What is drawn in place of CelebA and 3D Chairs where those are not at hand; it says so wherever it is shown."""
+"""What is drawn in place of CelebA and 3D Chairs where they are not at hand; it says so."""

@@ -37,7 +37,7 @@ def make_archive(path: Path, images=None, labels=None, **changed) -> dict:
 
 def checksums(path: Path) -> dict:
     content = path.read_bytes()
-    return {"md5": hashlib.md5(content).hexdigest(), "sha1": hashlib.sha1(content).hexdigest()}
+    return {"sha1": hashlib.sha1(content).hexdigest()}
 
 
 def pack(path: Path, out: Path, sums: dict, **more) -> None:
@@ -231,10 +231,7 @@ def server(monkeypatch):
 
 def content_and_sums() -> tuple[bytes, dict]:
     content = np.random.default_rng(0).bytes(500_000)
-    return content, {
-        "md5": hashlib.md5(content).hexdigest(),
-        "sha1": hashlib.sha1(content).hexdigest(),
-    }
+    return content, {"sha1": hashlib.sha1(content).hexdigest()}
 
 
 @pytest.mark.parametrize("ranges", [True, False])

@@ -204,7 +204,7 @@ def small_set(monkeypatch):
         pieces.append(piece)
     monkeypatch.setattr(shapes2d, "N_IMAGES", 2048)
     monkeypatch.setattr(shapes2d, "SHA256", hashlib.sha256(b"".join(pieces)).hexdigest())
-    monkeypatch.setattr(shapes2d, "packed_pieces", lambda say: iter(pieces))
+    monkeypatch.setattr(shapes2d, "packed_pieces", lambda: iter(pieces))
     return b"".join(pieces)
 
 
@@ -277,7 +277,7 @@ def test_full_disk_while_writing_leaves_nothing(tmp_path, small_set, monkeypatch
 
 
 def test_full_disk_is_seen_before_work_starts(tmp_path, small_set, monkeypatch, capsys):
-    def drawing(say):
+    def drawing():
         pytest.fail("work was started")
         yield b""
 
@@ -294,7 +294,7 @@ def test_full_disk_is_seen_before_work_starts(tmp_path, small_set, monkeypatch, 
 
 
 def test_images_that_are_not_those_expected_are_not_kept(tmp_path, small_set, monkeypatch, capsys):
-    monkeypatch.setattr(shapes2d, "packed_pieces", lambda say: iter([small_set[::-1]]))
+    monkeypatch.setattr(shapes2d, "packed_pieces", lambda: iter([small_set[::-1]]))
     assert shapes2d.main(["--out", str(tmp_path)]) == 1
     assert "sha256" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
@@ -303,7 +303,7 @@ def test_images_that_are_not_those_expected_are_not_kept(tmp_path, small_set, mo
 def test_interrupted_writing_leaves_no_whole_set(tmp_path):
     """Kill the command while it writes: what is left must not pass for the data, and the next call must not mind it."""
     script = "import os, signal\nfrom data_prep import shapes2d\nfirst = next(shapes2d.packed_pieces())\n"
-    script += "def pieces(say):\n    yield first\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    script += "def pieces():\n    yield first\n    os.kill(os.getpid(), signal.SIGKILL)\n"
     script += f"shapes2d.packed_pieces = pieces\nshapes2d.main(['--out', {str(tmp_path)!r}])\n"
     environment = os.environ | {"PYTHONPATH": str(FRAMES.parent.parent)}
     assert (
@@ -312,8 +312,8 @@ def test_interrupted_writing_leaves_no_whole_set(tmp_path):
         ).returncode
         == -9
     )
-    assert os.listdir(tmp_path) == ["shapes2d.bits.part"]
-    assert packed.packed_problem(tmp_path, "shapes2d") == f"{tmp_path}/shapes2d.bits is missing"
+    assert "shapes2d.json" not in os.listdir(tmp_path)
+    assert f"{tmp_path}/shapes2d.json is missing" in packed.packed_problem(tmp_path, "shapes2d")
 
 
 def test_command_line_with_a_folder_that_is_a_file(tmp_path, capsys):
