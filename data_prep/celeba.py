@@ -32,7 +32,7 @@ import PIL
 from jaxtyping import Int16
 
 from data_prep import archives, commands
-from data_prep.packed import labels_file, write_images
+from data_prep.packed import in_order, labels_file, write_packed
 
 STEM = "celeba"
 IMAGES, TEST_IMAGES, SIZE = 202_599, 19_962, (178, 218)
@@ -300,13 +300,15 @@ def pack(
             "crop": list(crop),
             "resize": RESIZE,
             "software": f"Pillow {PIL.__version__}",
+            "channels": 3,
         }
-        return write_images(
-            out, STEM,
-            read=lambda i: (f"{place}: {names[i]}", source.read(names[i])),
-            work=functools.partial(archives.decode_all, kind="JPEG", size=SIZE, box=tuple(crop)),
-            info=info, labels=labels_file(factors, test), processes=processes, say=say,
-        )  # fmt: skip
+        pieces = in_order(
+            lambda i: (f"{place}: {names[i]}", source.read(names[i])),
+            functools.partial(archives.decode_all, kind="JPEG", size=SIZE, box=tuple(crop)),
+            images,
+            processes,
+        )
+        return write_packed(out, STEM, pieces, info, labels=labels_file(factors, test), say=say)
 
 
 def download(

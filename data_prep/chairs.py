@@ -28,7 +28,7 @@ import numpy as np
 import PIL
 
 from data_prep import archives, commands
-from data_prep.packed import labels_file, write_images
+from data_prep.packed import in_order, labels_file, write_packed
 
 STEM = "chairs"
 CHAIRS, AZIMUTHS, ELEVATIONS, SIZE = 1_393, 31, 2, (600, 600)
@@ -147,15 +147,17 @@ def pack(
             "resize": RESIZE,
             "software": f"Pillow {PIL.__version__}",
             "chairs": names,
+            "channels": 3,
         }
-        return write_images(
-            out, STEM,
-            read=lambda i: (f"{path}: {files[i]}", source.read(files[i])),
-            work=functools.partial(archives.decode_all, kind="PNG", size=SIZE, box=tuple(crop)),
-            info=info,
-            labels=labels_file(np.stack(classes, axis=1), np.isin(names, list(test_chairs))[classes[0]]),
-            processes=processes, say=say,
-        )  # fmt: skip
+        pieces = in_order(
+            lambda i: (f"{path}: {files[i]}", source.read(files[i])),
+            functools.partial(archives.decode_all, kind="PNG", size=SIZE, box=tuple(crop)),
+            len(files),
+            processes,
+        )
+        test = np.isin(names, list(test_chairs))[classes[0]]
+        labels = labels_file(np.stack(classes, axis=1), test)
+        return write_packed(out, STEM, pieces, info, labels=labels, say=say)
 
 
 def download(path: Path, url: str = URL, say=lambda line: None) -> None:

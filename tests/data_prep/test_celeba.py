@@ -210,11 +210,11 @@ def test_a_second_call_does_nothing_and_an_interrupted_one_is_continued(tmp_path
     monkeypatch.setattr(celeba.archives, "decode_all", functools.partial(stop_at, 15))
     with pytest.raises(KeyboardInterrupt):
         pack(path, out)
-    assert not (out / "celeba.json").exists() and read == list(range(1, 17))
+    assert not (out / "celeba.json").exists() and read[-1] < N
     read.clear()
     monkeypatch.setattr(celeba.archives, "decode_all", functools.partial(stop_at, None))
     pack(path, out)
-    assert read == list(range(13, N + 1))
+    assert read == list(range(9, N + 1))  # of 12 that were written, the last 4 are not trusted
     pack(path, tmp_path / "other")
     assert (out / "celeba.rgb").read_bytes() == (tmp_path / "other/celeba.rgb").read_bytes()
     read.clear()

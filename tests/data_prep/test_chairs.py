@@ -152,7 +152,7 @@ def test_an_interrupted_call_is_continued(tmp_path, monkeypatch):
         pack(path, tmp_path / "data")
     monkeypatch.setattr(chairs.archives, "decode_all", functools.partial(stop_at, None))
     pack(path, tmp_path / "data")
-    assert len(read) == len(set(read)) == 9
+    assert len(read) == 10 and len(set(read)) == 9  # the last that was written is not trusted
     pack(path, tmp_path / "b")
     assert (tmp_path / "data/chairs.rgb").read_bytes() == (tmp_path / "b/chairs.rgb").read_bytes()
 

@@ -1,0 +1,440 @@
+"""Sets on disk: what counts as whole, one writer at a time, and packing that goes on where it was."""
+
+import dataclasses
+import functools
+import hashlib
+import io
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from data_prep import packed
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGES = 11
+INFO = {
+    "name": "Test", "source": "official", "images": IMAGES, "channels": 3, "crop": (1, 2),
+    "factors": [{"name": "a", "values": [0, 1], "discrete": True}], "software": "S 1",
+}  # fmt: skip
+CLASSES, HELD_OUT = np.arange(IMAGES)[:, None] % 2, np.arange(IMAGES) < 2
+LABELS = packed.labels_file(CLASSES, HELD_OUT)
+OTHER_LABELS = packed.labels_file(CLASSES, ~HELD_OUT)
+WHOLE = ["celeba.json", "celeba.labels.npz", "celeba.rgb"]
+PARTS = ["celeba.journal.part", "celeba.rgb.part"]
+
+
+def image(i: int) -> bytes:
+    return random.Random(i).randbytes(packed.BYTES_PER_RGB)
+
+
+def work(task: list) -> bytes:
+    return b"".join(map(image, task))
+
+
+def write(out: Path, info=INFO, labels=LABELS, stop=None, work=work) -> tuple[list[int], list[str]]:
+    """Which images were read, and what was said."""
+    seen, said = [], []
+
+    def read(i: int) -> int:
+        if i == stop:
+            raise KeyboardInterrupt
+        seen.append(i)
+        return i
+
+    pieces = packed.in_order(read, work, IMAGES, 1)
+    packed.write_packed(out, "celeba", pieces, info, labels=labels, say=said.append)
+    return seen, said
+
+
+def is_whole(out: Path) -> bool:
+    pixels = (out / "celeba.rgb").read_bytes()
+    return pixels == work(range(IMAGES)) and packed.packed_problem(out, "celeba") is None
+
+
+@pytest.fixture(autouse=True)
+def chunks_of_two(monkeypatch):
+    monkeypatch.setattr(packed, "CHUNK", 2)
+
+
+# --- what is whole --------------------------------------------------------------------------------
+
+
+def describe(out: Path, stem: str = "celeba", seal: bool = True, **changed) -> None:
+    """Change the description, with a checksum that fits if it is to be sealed."""
+    path = out / f"{stem}.json"
+    info = {k: v for k, v in (json.loads(path.read_text()) | changed).items() if v != "left out"}
+    path.write_text(json.dumps(info | ({"checksum": packed.checksum_of(info)} if seal else {})))
+
+
+FACTOR = INFO["factors"][0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"source": "rendered"}, "field 'source' is 'rendered', 'official' expected"),
+        ({"height": 32}, "field 'height' is 32, 64 expected"),
+        ({"width": 128}, "field 'width' is 128, 64 expected"),
+        ({"channels": 1}, "field 'channels' is 1, 3 expected"),
+        ({"images": 12}, "field 'bytes' is 135168, 147456 expected"),
+        ({"images": "11"}, "field 'images' is '11', a whole number expected"),
+        ({"sha256": "left out"}, "field 'sha256' is None"),
+        ({"labels_sha256": "left out"}, "field 'labels_sha256' is None"),
+        ({"factors": "left out"}, "field 'factors' is None"),
+        ({"factors": []}, "field 'factors' is "),
+        ({"factors": [3]}, "field 'factors' is "),
+        ({"factors": [FACTOR, FACTOR]}, "field 'factors' is "),
+        ({"factors": [FACTOR | {"values": [1, 1]}]}, "field 'factors' is "),
+        ({"factors": [FACTOR | {"values": [1, float("nan")]}]}, "field 'factors' is "),
+        ({"factors": [FACTOR | {"discrete": "no"}]}, "field 'factors' is "),
+        ({"factors": [FACTOR | {"values": [0]}]}, "class 1 of a for image 1, 0 to 0 expected"),
+        ({"factors": [FACTOR, FACTOR | {"name": "b"}]}, "'factors' is (11, 1) int16, (11, 2) int16"),
+    ],
+)
+def test_a_description_that_cannot_be_right_is_named_and_made_again(tmp_path, changed, message):
+    """Also where the checksum fits: it may have been written by other code."""
+    write(tmp_path)
+    describe(tmp_path, **changed)
+    problem = packed.packed_problem(tmp_path, "celeba")
+    assert message in problem and f"{tmp_path}/celeba." in problem
+    assert problem.endswith("; `make data` makes it again") and "\n" not in problem
+    seen, said = write(tmp_path)
+    assert len(seen) == IMAGES and is_whole(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"name": "x"}, {"factors": [FACTOR | {"values": [1, 0]}]}, {"crop": [1, 3]}, {"checksum": 1}],
+)
+def test_a_description_that_was_edited_is_not_believed(tmp_path, changed):
+    write(tmp_path)
+    describe(tmp_path, seal=False, **changed)
+    right = f"{tmp_path}/celeba.json is altered: field 'checksum' does not fit the others"
+    assert packed.packed_problem(tmp_path, "celeba").startswith(right)
+    seen, said = write(tmp_path)
+    assert said[0] == f"{right}: it is made again" and len(seen) == IMAGES and is_whole(tmp_path)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize(
+    "damage", [lambda b: b"", lambda b: b[:-2], lambda b: flip(b, len(b) // 2), None]
+)
+def test_every_damaged_file_is_named_and_made_again(tmp_path, name, damage):
+    write(tmp_path)
+    if damage:
+        (tmp_path / name).write_bytes(damage((tmp_path / name).read_bytes()))
+    else:
+        (tmp_path / name).unlink()
+    assert f"{tmp_path}/{name} " in packed.packed_problem(tmp_path, "celeba")
+    assert len(write(tmp_path)[0]) == IMAGES and is_whole(tmp_path)
+
+
+def flip(content: bytes, place: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "[]", "3", '"checksum"', "\udcff"])
+def test_descriptions_of_any_content_are_refused(tmp_path, content):
+    write(tmp_path)
+    (tmp_path / "celeba.json").write_bytes(content.encode(errors="surrogateescape"))
+    assert f"{tmp_path}/celeba.json " in packed.packed_problem(tmp_path, "celeba")
+
+
+def labels(factors: object = None, test: object = None, **arrays) -> bytes:
+    arrays |= {"factors": CLASSES.astype(np.int16) if factors is None else factors}
+    arrays |= {"test": HELD_OUT if test is None else test}
+    buffer = io.BytesIO()
+    np.savez(buffer, **{name: array for name, array in arrays.items() if array is not False})
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"no archive", "arrays 'factors' and 'test' cannot be read"),
+        (labels(test=False), "arrays 'factors' and 'test' cannot be read"),
+        (labels(np.array([{}], object)), "arrays 'factors' and 'test' cannot be read"),
+        (labels(CLASSES.astype(float)), r"array 'factors' is \(11, 1\) float64, \(11, 1\) int16"),
+        (labels(CLASSES[1:].astype(np.int16)), r"array 'factors' is \(10, 1\) int16"),
+        (labels(-CLASSES.astype(np.int16)), "class -1 of a for image 1, 0 to 1 expected"),
+        (labels(2 * CLASSES.astype(np.int16)), "class 2 of a for image 1, 0 to 1 expected"),
+        (labels(test=HELD_OUT.astype(int)), r"array 'test' is \(11,\) int64, \(11,\) bool"),
+        (labels(test=HELD_OUT | True), "array 'test' holds out none or all"),
+    ],
+)
+def test_labels_that_cannot_be_right_are_refused_in_writing_and_reading(tmp_path, content, message):
+    with pytest.raises(ValueError, match=message):
+        write(tmp_path / "new", labels=content)
+    assert not (tmp_path / "new").exists()
+    write(tmp_path)
+    (tmp_path / "celeba.labels.npz").write_bytes(content)
+    describe(tmp_path, labels_sha256=hashlib.sha256(content).hexdigest())
+    with pytest.raises(ValueError, match=message):
+        packed.check_files(tmp_path, "celeba", packed.read_description(tmp_path, "celeba"))
+
+
+SHAPES = [{"name": n, "values": list(range(k))} for n, k in zip(packed.SHAPES2D, (1, 2, 1, 3, 2))]
+FULL = [{"name": name, "values": list(range(k))} for name, k in packed.SHAPES2D.items()]
+
+
+@pytest.mark.parametrize(
+    ("factors", "images", "right"),
+    [
+        (SHAPES, 12, True),
+        (FULL, 737_280, True),
+        (FULL, 12, True),
+        (FULL, 737_281, False),
+        (SHAPES, 11, False),
+        (SHAPES[::-1], 12, False),
+        (FULL[::-1], 737_280, False),
+        (FULL[:4], 737_280, False),
+        ([*FULL[:4], FULL[4] | {"name": "y"}], 737_280, False),
+        ([*FULL[:4], FULL[4] | {"values": list(range(31))}], 737_280, False),
+    ],
+)
+def test_two_d_shapes_have_their_factors_in_their_order(factors, images, right):
+    info = {"name": "x", "source": "rendered", "images": images, "factors": factors, "sha256": ""}
+    info |= {"height": 64, "width": 64, "bytes": 512 * images}
+    try:
+        packed.check_description(info, "shapes2d", Path("x.json"))
+    except ValueError as error:
+        assert not right and "x.json: field 'factors' has" in str(error)
+    else:
+        assert right
+
+
+def test_what_cannot_be_right_is_not_written(tmp_path):
+    for changed, message in (
+        ({"source": "rendered"}, "celeba.json: field 'source' is 'rendered', 'official' expected"),
+        ({"images": 10}, r"array 'factors' is \(11, 1\) int16, \(10, 1\) int16 expected"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            write(tmp_path / "data", INFO | changed)
+    assert not (tmp_path / "data").exists()
+    for pieces, message in (([image(0)], "12,288 bytes were made for .*, 135,168 expected"),):
+        with pytest.raises(ValueError, match=message):
+            packed.write_packed(tmp_path, "celeba", pieces, INFO, labels=LABELS)
+    with pytest.raises(ValueError, match=f"celeba.rgb have sha256 [0-9a-f]*, {'0' * 64} expected"):
+        packed.write_packed(tmp_path, "celeba", map(image, range(11)), INFO, "0" * 64, LABELS)
+    assert os.listdir(tmp_path) == []
+
+
+# --- packing that goes on -------------------------------------------------------------------------
+
+
+def interrupt(out: Path, stop: int) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        write(out, stop=stop)
+    assert sorted(os.listdir(out)) == PARTS
+    assert packed.packed_problem(out, "celeba") is not None
+
+
+def test_packing_in_one_go_and_again(tmp_path):
+    seen, said = write(tmp_path)
+    assert seen == list(range(IMAGES)) and is_whole(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == WHOLE
+    about = json.loads((tmp_path / "celeba.json").read_text())
+    assert (about["channels"], about["bytes"], about["crop"]) == (3, IMAGES * 12288, [1, 2])
+    assert about["sha256"] == hashlib.sha256(work(range(IMAGES))).hexdigest()
+    assert (tmp_path / "celeba.labels.npz").read_bytes() == LABELS
+    assert about["labels_sha256"] == hashlib.sha256(LABELS).hexdigest()
+    seal = about.pop("checksum")
+    assert seal == hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    done = [f"{tmp_path}/celeba.rgb is already there and whole; nothing to do"]
+    assert write(tmp_path, {**INFO, "software": "S 2"}) == ([], done)
+    for changed in (
+        {"labels": OTHER_LABELS},
+        {"info": {**INFO, "crop": (1, 3)}},
+        {"info": {**INFO, "name": "Other"}},
+    ):
+        seen, said = write(tmp_path, **changed)
+        assert "celeba.json describes another set" in said[0]
+        assert seen == list(range(IMAGES)) and is_whole(tmp_path)
+
+
+def test_an_interrupted_call_is_continued(tmp_path):
+    """Two chunks wait while one is written, and the last that was written is not trusted."""
+    interrupt(tmp_path, stop=9)
+    interrupt(tmp_path, stop=10)
+    seen, said = write(tmp_path)
+    assert seen[0] in (4, 6) and seen[-1] == 10 and is_whole(tmp_path)
+    assert f"going on from image {seen[0]}" in said[0] and sorted(os.listdir(tmp_path)) == WHOLE
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"info": {**INFO, "crop": (0, 2)}},
+        {"info": {**INFO, "software": "S 2"}},
+        {"labels": OTHER_LABELS},
+    ],
+)
+def test_another_input_or_setting_starts_anew(tmp_path, changed):
+    interrupt(tmp_path, stop=9)
+    assert write(tmp_path, **changed)[0] == list(range(IMAGES)) and is_whole(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "first"),
+    [
+        ("celeba.rgb.part", lambda c: c[: 4 * 12288 + 5], 2),
+        ("celeba.rgb.part", lambda c: c[: 2 * 12288], 0),
+        ("celeba.rgb.part", lambda c: b"", 0),
+        ("celeba.rgb.part", None, 0),
+        ("celeba.journal.part", lambda c: c[:-5], 0),
+        ("celeba.journal.part", lambda c: b"\xff\xfe" + c, 0),
+        ("celeba.journal.part", None, 0),
+    ],
+)
+def test_what_a_kill_left_half_written_is_not_kept(tmp_path, name, damage, first):
+    interrupt(tmp_path, stop=10)
+    if damage:
+        (tmp_path / name).write_bytes(damage((tmp_path / name).read_bytes()))
+    else:
+        (tmp_path / name).unlink()
+    assert write(tmp_path)[0] == list(range(first, IMAGES)) and is_whole(tmp_path)
+
+
+def test_a_whole_set_stays_until_the_next_is_whole(tmp_path):
+    write(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path, {**INFO, "crop": (0, 2)}, stop=7)
+    assert is_whole(tmp_path)
+    assert json.loads((tmp_path / "celeba.json").read_text())["crop"] == [1, 2]
+
+
+def test_wrong_input_leaves_nothing(tmp_path):
+    def wrong_input(task: list) -> bytes:
+        if 6 in task:
+            raise ValueError("image 6 is bad")
+        return work(task)
+
+    with pytest.raises(ValueError, match="^image 6 is bad$"):
+        write(tmp_path, work=wrong_input)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("at_a_time", [1, 3, None])
+def test_pieces_are_in_order_however_many_are_made_at_a_time(at_a_time):
+    def slow_at_first(task: list) -> bytes:
+        time.sleep(0.05 if 0 in task else 0)
+        return bytes(task)
+
+    pieces = packed.in_order(lambda i: i, slow_at_first, 9, at_a_time)
+    assert list(pieces(0)) == [b"\0\1", b"\2\3", b"\4\5", b"\6\7", b"\x08"]
+    assert list(pieces(4)) == [b"\4\5", b"\6\7", b"\x08"]
+
+
+def test_progress_is_said(tmp_path, monkeypatch):
+    clock = iter(range(0, 1000, 4))  # four seconds pass between any two looks
+    monkeypatch.setattr(packed.time, "monotonic", lambda: next(clock))
+    pieces = (work([i, i + 1][: IMAGES - i]) for i in range(0, IMAGES, 2))
+    said = []
+    packed.write_packed(tmp_path, "celeba", pieces, INFO, labels=LABELS, say=said.append)
+    # Every second look after a chunk is more than 5 seconds after the last line.
+    assert said[1] == "  4 of 11 images, 0 a second, 0.2 minutes left"  # 4 in 8 s, 7 left: 14 s
+    assert [line.split()[0] for line in said] == ["writing", "4", "8", "11", "wrote"]
+
+
+# --- a full disk, kills, two at once --------------------------------------------------------------
+
+
+def test_no_room_is_said_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(packed.shutil, "disk_usage", lambda path: SimpleNamespace(free=10**5))
+    with pytest.raises(OSError, match="^0 MB are needed for .*celeba.rgb and 0 MB are free; make"):
+        write(tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def script(out: Path, lines: str) -> list[str]:
+    """A Python process that can write the set of this file."""
+    first = f"import os, resource, signal, sys, time\nsys.path[:0] = {[str(ROOT), str(ROOT / 'tests')]}"
+    more = "import test_packed as t\nfrom pathlib import Path\nt.packed.CHUNK = 2"
+    tests = str(Path(__file__).parent)
+    return [sys.executable, "-c", f"{first}\nsys.path.insert(0, {tests!r})\n{more}\nout = Path({str(out)!r})\n{lines}"]
+
+
+def run(out: Path, lines: str) -> subprocess.CompletedProcess:
+    return subprocess.run(script(out, lines), capture_output=True, text=True, timeout=120)
+
+
+DRAWN = "t.packed.write_packed(out, 'celeba', map(t.image, range(11)), t.INFO, labels=t.LABELS)"
+
+
+@pytest.mark.parametrize(
+    ("call", "then", "left"),
+    [
+        ("t.write(out)", "goes on from there", PARTS),
+        (DRAWN, "starts anew, for nothing of it was kept", []),
+    ],
+)
+def test_a_full_disk_keeps_only_what_is_gone_on_from(tmp_path, call, then, left):
+    """The system lets no file of that process grow beyond five images."""
+    limit = "resource.setrlimit(resource.RLIMIT_FSIZE, (5 * 12288, 5 * 12288))"
+    done = run(tmp_path, f"{limit}\ntry: {call}\nexcept OSError as error: print(error)")
+    complaint = f"cannot write {tmp_path}/celeba.rgb (File too large); make room, and the same command"
+    assert done.stdout == f"{complaint} {then}\n", done.stderr
+    assert sorted(os.listdir(tmp_path)) == left
+    assert write(tmp_path)[0] == list(range(2 if left else 0, IMAGES)) and is_whole(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        (lambda out: out.write_text("a file"), "cannot write {out} .*; put that right"),
+        (lambda out: (out / "celeba.json").mkdir(parents=True), "cannot write {out}/celeba.json "),
+        (lambda out: (out / "celeba.rgb").mkdir(parents=True), "cannot write {out}/celeba.rgb "),
+        (lambda out: (out / PARTS[0]).mkdir(parents=True), "cannot write {out}/celeba.journal.part "),
+    ],
+)
+def test_what_is_in_the_way_is_named(tmp_path, block, message):
+    block(tmp_path / "data")
+    with pytest.raises(OSError, match="^" + message.format(out=tmp_path / "data")):
+        packed.write_packed(tmp_path / "data", "celeba", map(image, range(11)), INFO, labels=LABELS)
+    assert not list(tmp_path.glob("data/*.rgb.part"))
+
+
+def test_a_killed_call_is_gone_on_from(tmp_path):
+    kill = "def work(task):\n    if 8 in task: os.kill(os.getpid(), signal.SIGKILL)\n    return t.work(task)"
+    done = run(tmp_path, f"{kill}\nt.write(out, work=work)")
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert sorted(os.listdir(tmp_path)) == PARTS
+    seen, said = write(tmp_path)
+    assert 0 < seen[0] <= 6 and seen[0] % 2 == 0 and seen[-1] == 10 and is_whole(tmp_path)
+
+
+def test_a_second_writer_waits_and_finds_it_whole(tmp_path):
+    """The first ends, or is killed, which frees what it held."""
+    slow = "def work(task):\n    time.sleep(0.2)\n    return t.work(task)\nprint(t.write(out, work=work))"
+    for end in (lambda process: None, lambda process: process.kill()):
+        for path in tmp_path.iterdir():
+            path.unlink()
+        first = subprocess.Popen(script(tmp_path, slow), stdout=subprocess.PIPE, text=True)
+        while not (tmp_path / "celeba.rgb.part").exists():
+            time.sleep(0.01)
+        begun = time.monotonic()
+        second = subprocess.Popen(script(tmp_path, "print(t.write(out))"), stdout=subprocess.PIPE, text=True)
+        time.sleep(0.3)
+        end(first)
+        said = second.communicate(timeout=60)[0]
+        first.communicate(timeout=60)
+        assert second.returncode == 0 and is_whole(tmp_path)
+        assert sorted(os.listdir(tmp_path)) == WHOLE
+
+
+def test_many_at_once_leave_one_whole_set(tmp_path):
+    """Whoever comes while the last one is ending takes up the lock's new file, not the old one."""
+    processes = [subprocess.Popen(script(tmp_path, "t.write(out)")) for _ in range(4)]
+    assert [process.wait(timeout=120) for process in processes] == [0] * 4
+    assert sorted(os.listdir(tmp_path)) == WHOLE and is_whole(tmp_path)
