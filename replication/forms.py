@@ -69,9 +69,9 @@ def check(value: object, form: object, field: str, sizes: dict[str, int]) -> Non
     """BadResult naming the field where `value` is not of `form`; `sizes`: known lengths by word."""
     words = "named values" if isinstance(form, dict) else "list" if isinstance(form, list) else form
     if not fits(value, words):
-        text = repr(value)
+        text, article = repr(value), "" if words.split()[0] in ("true", "null", "named") else "a "
         shown = text if len(text) <= 40 else f"{text[:37]}..."
-        raise BadResult(f"`{field}` is {shown}, not a {words}".replace("a null", "null"))
+        raise BadResult(f"`{field}` is {shown}, not {article}{words}")
     if isinstance(form, dict):
         forms = dict.fromkeys(value, form["*"]) if "*" in form else form
         if odd := sorted(forms.keys() ^ value.keys()):

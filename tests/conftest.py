@@ -1,6 +1,5 @@
 """Small data sets for the tests: real 2D Shapes images, on a coarse grid of the factors, and colour images in little."""
 
-import dataclasses
 import itertools
 import sys
 from pathlib import Path
@@ -11,7 +10,6 @@ from small import ATTRIBUTES, CHAIRS, GRID, chairs, faces
 
 from data_prep import packed, shapes2d
 from dipvae_src.settings import Settings
-from replication import profiles
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -51,16 +49,17 @@ def data_dir(tmp_path_factory) -> Path:
 @pytest.fixture
 def tiny() -> Settings:
     """An experiment of a second."""
-    settings = profiles.dip_vae_ii(
-        5, width=16, steps=12, batch_size=32, learning_rate=1e-3, test_images=150
-    )
-    return dataclasses.replace(settings, zdiff_train=100, zdiff_test=50)
+    return Settings(
+        "dip-vae-ii", lambda_od=5.0, lambda_d=5.0, lambda_3=200.0, width=16, steps=12,
+        batch_size=32, learning_rate=1e-3, test_images=150, zdiff_train=100, zdiff_test=50,
+    )  # fmt: skip
 
 
 @pytest.fixture
 def tiny_colour() -> Settings:
     """The same with a convolutional network, on the small faces."""
-    small = dict(
-        filters=2, width=8, latents=12, steps=4, batch_size=32, learning_rate=1e-3, test_images=100
-    )
-    return profiles.dip_vae_i(2, "celeba", **small, zdiff_train=100, zdiff_test=50)
+    return Settings(
+        "dip-vae-i", lambda_od=2.0, lambda_d=100.0, data="celeba", network="conv", filters=2,
+        width=8, latents=12, steps=4, batch_size=32, learning_rate=1e-3, test_images=100, zdiff_train=100,
+        zdiff_test=50,
+    )  # fmt: skip
