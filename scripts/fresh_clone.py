@@ -3,7 +3,6 @@
 .venv/bin/python scripts/fresh_clone.py       # about 40 minutes on two cores; writes results/minutes.json
 """
 
-import json
 import os
 import shutil
 import subprocess
@@ -16,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # where the project is not installed
 
 from replication.machine import processor  # noqa: E402
-from replication.results import write_whole  # noqa: E402
+from replication.results import write_json  # noqa: E402
 
 COMMANDS = {
     "make replicate": "sets up `.venv`, draws the data, trains and scores every run, writes tables and figures",
@@ -54,7 +53,7 @@ def main() -> int:
             "processor": processor(),
             "commit": commit,
         }
-        write_whole(out, (json.dumps(facts, indent=1) + "\n").encode())
+        write_json(out, facts)
     except subprocess.CalledProcessError as error:
         print(
             f"error: `{' '.join(error.cmd)}` failed in a fresh clone, exit status {error.returncode}",
