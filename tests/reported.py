@@ -1,5 +1,6 @@
-"""What the tests of report and explorer show: real results of a second each, and models with weights loud enough to see."""
+"""What the tests of report and explorer show: real results of a second each, and loud models."""
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -32,39 +33,44 @@ COMMON = {
 }
 
 
-def make_report(folder: Path, data_dir: Path, also: tuple[str, ...] = ("celeba", "chairs")) -> Path:
-    """Run a smoke profile of a few steps on 2D Shapes and the data sets of `also`, draw figures, build the report: its path."""
+@contextlib.contextmanager
+def tiny_smoke():
+    """The smoke profile with fewer steps and smaller networks."""
+    smoke = profiles.PROFILES["smoke"]
+    parts = {d: dataclasses.replace(part, common=COMMON[d]) for d, part in smoke.parts.items()}
     with pytest.MonkeyPatch.context() as patch:
-        smoke = profiles.PROFILES["smoke"]
-        parts = {
-            data: dataclasses.replace(part, common=COMMON[data])
-            for data, part in smoke.parts.items()
-        }
         patch.setitem(profiles.PROFILES, "smoke", dataclasses.replace(smoke, parts=parts))
+        yield
+
+
+def make_report(folder: Path, data_dir: Path, also: tuple[str, ...] = ("celeba", "chairs")) -> Path:
+    """The path of a report, of a tiny smoke profile on 2D Shapes and on `also`, with two figures."""
+    results, figures_dir = str(folder / "results"), str(folder / "figures" / "smoke")
+    with tiny_smoke():
         for data in ("shapes2d", *also):
             for settings, seeds in profiles.plan("smoke", data=data):
                 for seed in seeds:
-                    run.run(
-                        "smoke",
-                        settings,
-                        seed,
-                        data_dir,
-                        folder / "results",
-                        "cpu",
-                        log=lambda line: None,
-                    )
-        shown = summary.load("smoke", str(folder / "results"), str(folder / "figures" / "smoke"))
+                    log = [].append
+                    run.run("smoke", settings, seed, data_dir, results, "cpu", log=log)
+        shown = summary.load("smoke", results, figures_dir)
         figure, axis = plt.subplots()
         axis.plot([1, 2])
         figures.save_figure(shown, figure, "trade_off", "06_trade_off", "a rising line")
         figure, axis = plt.subplots()
         figures.save_figure(shown, figure, "covariance", "08_covariance", 'an empty "picture"')
-        report.build("smoke", str(folder / "results"), str(folder / "figures" / "smoke"))
+        report.build("smoke", results, figures_dir)
     return folder / "figures" / "report.html"
 
 
+def results_of(path: Path) -> dict[str, summary.ProfileResults]:
+    """The results that a report of `make_report` shows."""
+    with tiny_smoke():
+        folder = path.parents[1]
+        return summary.load_all("smoke", str(folder / "results"), str(folder / "figures" / "smoke"))
+
+
 def loud(network: str, latents: int, seed: int) -> models.VAE:
-    """A small model whose decoder draws blacks and whites, not the greys of a fresh one; its weights are half-precision numbers."""
+    """A small model that draws black and white, not a fresh one's grey; its weights are halves."""
     channels = 1 if network == "fc" else 3
     model = models.build(network, latents, 16, channels, seed, filters=4)
     with torch.no_grad():
@@ -77,7 +83,7 @@ def loud(network: str, latents: int, seed: int) -> models.VAE:
 
 
 def means(model: models.VAE, z: np.ndarray) -> np.ndarray:
-    """What a model draws by PyTorch, (batch, pixels), 0 to 1: the answer that the explorer is held to."""
+    """What a model draws by PyTorch, (batch, pixels), 0 to 1: what the explorer is held to."""
     with torch.no_grad():
         drawn = model.decode(torch.from_numpy(z).float())
     return (drawn.sigmoid() if drawn.shape[1] == models.SIDE**2 else drawn.clamp(0, 1)).numpy()
@@ -93,7 +99,10 @@ def sheet_of(latents: int, channels: int) -> np.ndarray:
 def shown_models(
     network: str, latents: int, count: int, without: int = 0
 ) -> tuple[list[explorer.Model], list[models.VAE]]:
-    """Models for the explorer and the same in PyTorch; the last `without` have no weights at hand. Most used is the last latent."""
+    """Models for the explorer and the same in PyTorch; the last `without` have no weights at hand.
+
+    Most used is the last latent.
+    """
     own = [loud(network, latents, seed) for seed in range(count)]
     channels = 1 if network == "fc" else 3
     found = []
@@ -106,16 +115,6 @@ def shown_models(
             f"decoder.{name}": p.half().numpy() for name, p in model.decoder.state_dict().items()
         }
         kept = (weights, mu) if m < count - without else (None, None)
-        output = "sigmoid" if channels == 1 else "clamp"
-        found.append(
-            explorer.Model(
-                f"{network} {m} (x)",
-                5.0 + m,
-                rows,
-                output,
-                sheet_of(latents, channels),
-                False,
-                *kept,
-            )
-        )
+        sheet = sheet_of(latents, channels)
+        found.append(explorer.Model(f"{network} {m} (x)", 5.0 + m, rows, sheet, False, *kept))
     return found, own

@@ -1,1 +1,1 @@
-"""The report: one page that opens offline, and its explorer of the latents. May not import `replication.engine`."""
+"""The report page: one HTML file, made from results and figures, for a browser that is offline."""

@@ -1,8 +1,8 @@
 // The explorer of the report page: move the latents of four models and see what each decoder draws, at once.
 //
-// dipvae_src/explorer.py puts this file and the models' weights into the page; nothing is fetched. Three parts: weights from text,
-// the decoder (the same arithmetic as models.py, in plain JavaScript), and the page. The tests run the first two under node, and all
-// of it in a browser, and hold the pixels to PyTorch's: python -m pytest tests/test_explorer.py tests/browser
+// report.py puts this file into the page, explorer.py the models' weights; nothing is fetched. Three parts: weights from text, the
+// decoder (the same arithmetic as models.py, in plain JavaScript), and the page. The tests run the first two under node, and all of
+// it in a browser, and hold the pixels to PyTorch's: python -m pytest tests/replication/report tests/browser
 "use strict";
 
 const SIDE = 64; // images are 64 x 64
@@ -189,6 +189,7 @@ class Explorer {
   constructor(root) {
     this.facts = JSON.parse(root.querySelector("script.facts").textContent);
     this.models = this.facts.models.map((model, m) => ({ ...model, text: root.querySelector(`script.weights[data-model="${m}"]`) }));
+    this.live = this.models.some((model) => model.text); // else all is pre-rendered: one latent at a time, from the first image
     this.latents = Math.max(...this.models.map((model) => model.rows.length));
     this.start = 0; // the chosen test image
     this.values = Array(this.latents).fill(null); // z of the k-th most used latent; null: as inferred
@@ -255,9 +256,14 @@ class Explorer {
   // --- what a reader does ---
 
   move(k, value) {
+    if (!this.live) {
+      this.values.fill(null);
+      this.starts[0].checked = true;
+      this.start = 0;
+    }
     this.values[k] = value;
     this.last = k;
-    this.refresh(...this.panels.filter((panel) => k < panel.model.rows.length));
+    this.refresh(...this.panels.filter((panel) => !this.live || k < panel.model.rows.length));
   }
 
   reset() {
@@ -327,11 +333,15 @@ class Explorer {
       const input = element("input", { ...attributes, "aria-label": `Test image ${i + 1}`, onchange: () => {
         this.start = i;
         this.last = null; // pre-rendered models go back to their reconstruction of it
+        if (!this.live) this.values.fill(null);
         this.refresh(...this.panels);
       } });
-      const crop = element("span", { class: "crop", style: `background-position: ${(100 * i) / (FRAMES - 1)}% 0; background-image: url(${this.facts.tests})` });
+      const crop = element("span", { class: "crop" });
+      crop.style.backgroundPosition = `${(100 * i) / (FRAMES - 1)}% 0`; // as an attribute the page's policy would refuse it
+      crop.style.backgroundImage = `url(${this.facts.tests})`;
       return element("label", {}, input, crop);
     });
+    this.starts = radios.map((label) => label.firstChild);
     return element("fieldset", { class: "tests" }, element("legend", {}, this.facts.legend), ...radios);
   }
 
@@ -351,14 +361,15 @@ class Explorer {
       + "run was scored: the chosen image reconstructed or, once a slider is moved, the first test image with that latent alone in 11 positions.");
     return element("div", { class: "buttons" },
       element("button", { type: "button", class: "reset", onclick: () => this.reset() }, "Reset"),
-      element("button", { type: "button", class: "random", onclick: () => this.random() }, "Random"), this.speed, this.note);
+      ...(this.live ? [element("button", { type: "button", class: "random", onclick: () => this.random() }, "Random")] : []),
+      this.speed, this.note);
   }
 
   slider(k) {
     const title = `Latent ${k + 1}`, id = `latent-${this.facts.id}-${k}`;
     const slider = { value: element("span", { class: "value" }), cells: this.panels.map(() => element("li")) };
     slider.input = element("input", {
-      type: "range", min: -RANGE, max: RANGE, step: 0.05, id, "aria-describedby": `${id}-use`,
+      type: "range", min: -RANGE, max: RANGE, step: this.live ? 0.05 : (2 * RANGE) / (FRAMES - 1), id, "aria-describedby": `${id}-use`,
       oninput: (event) => { this.play(null); this.move(k, Number(event.target.value)); },
     });
     slider.button = element("button", { type: "button", class: "play", "aria-pressed": "false", "aria-label": `Play latent ${k + 1}`, onclick: () => this.play(k) }, "▶");
@@ -391,8 +402,36 @@ class Explorer {
   }
 }
 
+// A tab for each explorer in `group`, if there are several; each is set up when it is first seen.
+function tabs(group) {
+  const panels = [...group.querySelectorAll(".explorer")], show = (chosen) => panels.forEach((panel, i) => {
+    panel.hidden = i !== chosen;
+    buttons[i].setAttribute("aria-selected", i === chosen);
+    buttons[i].tabIndex = i === chosen ? 0 : -1;
+    if (i === chosen) panel.explorer ??= new Explorer(panel);
+  });
+  const buttons = panels.map((panel, i) => element("button", {
+    type: "button", role: "tab", id: `tab-${panel.id}`, "aria-controls": panel.id, onclick: () => show(i),
+    onkeydown: (event) => {
+      const to = { ArrowRight: i + 1, ArrowLeft: i - 1, Home: 0, End: panels.length - 1 }[event.key];
+      if (to === undefined) return;
+      event.preventDefault();
+      const next = (to + panels.length) % panels.length;
+      show(next);
+      buttons[next].focus();
+    },
+  }, panel.dataset.title));
+  if (panels.length > 1) {
+    panels.forEach((panel) => { panel.setAttribute("role", "tabpanel"); panel.setAttribute("aria-labelledby", `tab-${panel.id}`); });
+    group.prepend(element("div", { role: "tablist", "aria-label": "Data sets" }, ...buttons));
+  }
+  show(0);
+}
+
 if (typeof document !== "undefined") {
-  window.explorers = [...document.querySelectorAll(".explorer")].map((root) => new Explorer(root));
+  document.querySelectorAll(".explorers:has(.explorer)").forEach(tabs);
+  const look = new ResizeObserver((seen) => seen.forEach(({ target }) => target.classList.toggle("wider", target.scrollWidth > target.clientWidth)));
+  document.querySelectorAll(".scroll").forEach((frame) => look.observe(frame));
 } else {
   module.exports = { HALF, unpack, decoder };
 }

@@ -1,32 +1,34 @@
-"""The explorer of the report page: decoders in half precision as text, labels, test images; explorer.js draws them.
+"""The explorer of the report: decoders in half precision, labels, test images; explorer.js draws.
 
-A model's weights come from RESULTS/kept/RUN.npz (run.py leaves it for the first seed of each row of Table 1). Where it is not
-there, the model's traversal sheet takes its place: one latent at a time, in eleven positions.
+A model's weights come from RESULTS/kept/RUN.npz (run.py leaves it for the first seed of each row
+of Table 1). Where it is not there or not whole, the model's traversal sheet takes its place: one
+latent at a time, in eleven positions.
 """
 
 import base64
-import html
 import io
-import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, UInt8
+from markupsafe import Markup
 from PIL import Image
 
+from dipvae_src import models as networks
 from dipvae_src.evaluate import TRAVERSAL_STEPS
 from dipvae_src.models import SIDE
 from dipvae_src.settings import Settings
 from replication import results
+from replication.report.page import PIECES, inline
 from replication.show import summary, traversals
 
 SCRIPT = Path(__file__).with_suffix(".js")
 SHOWN = 4  # models side by side at first; explorer.js has as many places
 MEGABYTES = 85  # of weights in one explorer (one a data set), at most: four decoders of width 1200
-SAME = 1.0  # of 255, mean over pixels: so near must kept weights come to the reconstructions on their model's sheet
+SAME = 1.0  # of 255, mean over pixels: so near must kept weights come to their model's sheet
 
 
 @dataclass(frozen=True)
@@ -35,131 +37,113 @@ class Model:
 
     label: str
     kl: float  # nats, of all latents together
-    rows: list[
-        dict
-    ]  # the latents, most used first: {"latent": its index, "use": "KL 3.76, posY 0.85"}
-    output: str  # of the decoder: "sigmoid" (Bernoulli pixels) or "clamp" (Gaussian ones)
+    rows: list[dict]  # latents, most used first: {"latent": its index, "use": "KL 3.76, posY 0.85"}
     sheet: np.ndarray  # (H, W) or (H, W, 3) uint8, evaluate.traversal_sheet
     private: bool = False  # its test images may not be passed on
-    weights: dict[str, np.ndarray] | None = (
-        None  # float16, by their names in the state dict: decoder.0.weight, ...
-    )
+    weights: dict[str, np.ndarray] | None = None  # float16, by their names: decoder.0.weight, ...
     mu: np.ndarray | None = None  # (11, latents) of the test images on the sheet
+    left_out: str = ""  # why its weights are, where they are there but cannot be used
+
+    @property
+    def channels(self) -> int:
+        return 1 if self.sheet.ndim == 2 else 3
+
+    @property
+    def megabytes(self) -> float:
+        """Of its weights in base64, which takes four bytes for three."""
+        return sum(a.nbytes for a in (self.weights or {}).values()) * 4 / 3 / 1e6
 
 
 def models(shown: summary.ProfileResults) -> list[Model]:
-    """The models of a data set that left a traversal sheet, in the order of Table 1, with their weights where those are at hand.
-
-    Weights that do not draw their sheet's reconstructions are another run's, and count as not at hand.
-    """
+    """The models of a data set that left a traversal sheet, in Table 1's order."""
     found = []
     for result in shown.results:
         if not result["picture"]:
             continue
-        settings, kl = Settings(**result["settings"]), np.array(result["metrics"]["kl_per_latent"])
-        rows = []
+        settings, folder = Settings(**result["settings"]), Path(shown.results_dir)
+        sheet = np.asarray(Image.open(folder / result["picture"]["file"]))
+        kl, sap, rows = np.array(result["metrics"]["kl_per_latent"]), result["metrics"]["sap"], []
         for latent in np.argsort(kl)[::-1].tolist():  # as on the sheet
             used = kl[latent] > traversals.USED_ABOVE
-            use = traversals.factor_of(result["metrics"]["sap"], latent) if used else "off"
-            rows.append(
-                {"latent": latent, "use": ", ".join(filter(None, (f"KL {kl[latent]:.2f}", use)))}
-            )
-        sheet = np.asarray(Image.open(Path(shown.results_dir) / result["picture"]["file"]))
-        output = "sigmoid" if sheet.ndim == 2 else "clamp"
-        weights, mu = kept(
-            results.path_of(Path(shown.results_dir) / "kept", settings, result["seed"]).with_suffix(
-                ".npz"
-            ),
-            sheet,
-            output,
-        )
+            use = traversals.factor_of(sap, latent) if used else "off"
+            words = ", ".join(filter(None, (f"KL {kl[latent]:.2f}", use)))
+            rows.append({"latent": latent, "use": words})
+        path = results.path_of(folder / "kept", settings, result["seed"]).with_suffix(".npz")
+        weights, mu, left_out = kept(path, settings, sheet)
+        if left_out:
+            print(f"LEFT OUT: the decoder of {settings.label}, {path} ({left_out})")
         private = settings.data == "celeba" and result["data"]["source"] == "official"
-        found.append(
-            Model(settings.label, float(kl.sum()), rows, output, sheet, private, weights, mu)
-        )
+        known = (settings.label, float(kl.sum()), rows, sheet, private)
+        found.append(Model(*known, weights, mu, left_out))
     return found
 
 
 def kept(
-    path: Path, sheet: np.ndarray, output: str
-) -> tuple[dict[str, np.ndarray], np.ndarray] | tuple[None, None]:
-    """The decoder, and mu of the sheet's test images, from a kept file; None for both where it is not there or not the sheet's."""
-    if not path.exists():
-        return None, None
-    with np.load(path, allow_pickle=False) as file:
-        weights = {name: file[name] for name in file.files if name.startswith("decoder.")}
-        mu = file["mu"][:TRAVERSAL_STEPS].astype(np.float32)
-    drawn = tiles(decode(weights, mu, output), 1 if sheet.ndim == 2 else 3)
-    difference = np.abs(255 * drawn - sheet[SIDE : 2 * SIDE]).mean()  # row 1: reconstructions
-    return (weights, mu) if difference < SAME else (None, None)
+    path: Path, settings: Settings, sheet: np.ndarray
+) -> tuple[dict[str, np.ndarray] | None, np.ndarray | None, str]:
+    """The decoder, and mu of the sheet's test images, from a kept file; None if they are of no use.
+
+    The third is why, if the file is there: it is damaged, of another network, or draws other
+    reconstructions than are on the sheet, so that it is another run's.
+    """
+    arrays = results.read_kept(path)
+    if arrays is None:
+        return None, None, f"{path.name} is damaged" if os.path.lexists(path) else ""
+    weights = {name: a for name, a in arrays.items() if name.startswith("decoder.")}
+    mu = arrays["mu"][:TRAVERSAL_STEPS].astype(np.float32)
+    try:
+        drawn = tiles(decode(settings, weights, mu), 1 if sheet.ndim == 2 else 3)
+        reconstructed = sheet[SIDE : 2 * SIDE]
+        if not np.abs(255 * drawn - reconstructed).mean() < SAME:
+            raise ValueError("other pictures")
+    except (RuntimeError, ValueError):  # PyTorch's of other shapes, NumPy's
+        return None, None, f"{path.name} is of another run or network"
+    return weights, mu, ""
 
 
 def tiles(images: Float[np.ndarray, "batch pixel"], channels: int) -> np.ndarray:
-    """Images side by side, (64, batch * 64) or (64, batch * 64, 3), as a row of the sheet has them."""
-    planes = (
-        images.reshape(len(images), channels, SIDE, SIDE)
-        .transpose(2, 0, 3, 1)
-        .reshape(SIDE, len(images) * SIDE, channels)
-    )
+    """Images side by side as in a row of the sheet: (64, batch * 64) or (64, batch * 64, 3)."""
+    planes = images.reshape(len(images), channels, SIDE, SIDE).transpose(2, 0, 3, 1)
+    planes = planes.reshape(SIDE, len(images) * SIDE, channels)
     return planes[..., 0] if channels == 1 else planes
 
 
+@torch.no_grad()
 def decode(
-    weights: dict[str, np.ndarray], z: Float[np.ndarray, "batch latent"], output: str
+    settings: Settings, weights: dict[str, np.ndarray], z: Float[np.ndarray, "batch latent"]
 ) -> Float[np.ndarray, "batch pixel"]:
-    """What a decoder draws, 0 to 1, from its arrays alone: what explorer.js does, by PyTorch."""
-    names = sorted(
-        (n for n in weights if n.endswith(".weight")), key=lambda n: int(n.split(".")[1])
+    """What a decoder draws, 0 to 1; RuntimeError for weights of another network."""
+    channels = 1 if settings.network == "fc" else 3
+    model = networks.build(
+        settings.network, settings.latents, settings.width, channels, 0, filters=settings.filters
     )
-    inner = F.relu if any(weights[n].ndim == 4 for n in names) else torch.tanh
-    x = torch.from_numpy(z).float()
-    for name in names:
-        weight, bias = (
-            torch.from_numpy(weights[n]).float() for n in (name, name.replace(".weight", ".bias"))
-        )
-        if weight.ndim == 2:
-            x = F.linear(x, weight, bias)
-        else:
-            size = weight.shape[2]
-            x = (
-                x
-                if x.ndim == 4
-                else x.unflatten(1, (weight.shape[0], -1)).unflatten(
-                    2, 2 * [round((x.shape[1] / weight.shape[0]) ** 0.5)]
-                )
-            )
-            x = F.conv_transpose2d(x, weight, bias, stride=2, padding=size // 2 - 1)
-        x = inner(x) if name != names[-1] else x
-    return (x.sigmoid() if output == "sigmoid" else x.clamp(0, 1)).flatten(1).numpy()
+    own = {n.removeprefix("decoder."): torch.from_numpy(a).float() for n, a in weights.items()}
+    model.decoder.load_state_dict(own)
+    drawn = model.decode(torch.from_numpy(z).float())
+    return (drawn.sigmoid() if channels == 1 else drawn.clamp(0, 1)).flatten(1).numpy()
 
 
 # --- into the page ---
 
 
 def chosen(models: list[Model]) -> list[int]:
-    """The models shown at first: of each objective the last that uses its latents (where none does, the last), then others."""
+    """The models shown at first: of each objective the last that uses its latents, then others."""
     families: dict[str, list[int]] = {}
     for m, model in enumerate(models):
         families.setdefault(model.label.split(" (")[0], []).append(m)
-    first = [
-        ([m for m in family if models[m].kl >= summary.COLLAPSED_BELOW] or family)[-1]
-        for family in families.values()
-    ]
-    rest = sorted(
-        (m for m in range(len(models)) if m not in first),
-        key=lambda m: models[m].kl < summary.COLLAPSED_BELOW,
-    )
+    used = [m for m, model in enumerate(models) if model.kl >= summary.COLLAPSED_BELOW]
+    first = [([m for m in own if m in used] or own)[-1] for own in families.values()]
+    rest = sorted(set(range(len(models))) - set(first), key=lambda m: (m not in used, m))
     return sorted((first + rest)[:SHOWN])
 
 
 def within(models: list[Model], megabytes: float) -> list[int]:
-    """The models whose weights go into the page: those shown at first, then others, while they fit (base64: 4 bytes for 3)."""
-    first, left, embedded = chosen(models), megabytes * 1e6, []
+    """The models whose weights go into the page: those shown first, then others, while they fit."""
+    first, embedded = chosen(models), []
     for m in first + [m for m in range(len(models)) if m not in first]:
-        size = sum(a.nbytes for a in models[m].weights.values()) * 4 / 3 if models[m].weights else 0
-        if size and size <= left:
+        if 0 < models[m].megabytes <= megabytes:
             embedded.append(m)
-            left -= size
+            megabytes -= models[m].megabytes
     return embedded
 
 
@@ -167,48 +151,30 @@ def picture(pixels: UInt8[np.ndarray, "height width *colours"]) -> str:
     """A part of a sheet as a data address; shapes dark on white, as in the figures."""
     buffer = io.BytesIO()
     Image.fromarray(255 - pixels if pixels.ndim == 2 else pixels).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return inline(buffer.getvalue())
 
 
-def block(models: list[Model], name: str, megabytes: float = MEGABYTES) -> str:
-    """The explorer of one data set as HTML, for a page that also has `script()`; `name` is unique in it, a word."""
+def block(models: list[Model], name: str, title: str, megabytes: float = MEGABYTES) -> Markup:
+    """The explorer of a data set, for a page that runs SCRIPT. `name`: a word; `title`: a tab's."""
     embedded, entries, texts = within(models, megabytes), [], []
     for m, model in enumerate(models):
         entry = {"label": model.label, "kl": model.kl, "rows": model.rows}
         if m in embedded:
-            entry["layout"] = [
-                {"name": n, "shape": list(a.shape)} for n, a in model.weights.items()
-            ]
-            entry["mu"] = model.mu.tolist()
+            layout = [{"name": n, "shape": list(a.shape)} for n, a in model.weights.items()]
+            entry |= {"layout": layout, "mu": model.mu.tolist()}
             numbers = b"".join(a.astype("<f2").tobytes() for a in model.weights.values())
-            texts.append(
-                f'<script type="text/plain" class="weights" data-model="{m}">{base64.b64encode(numbers).decode()}</script>'
-            )
-        else:
-            entry["sheet"], entry["frames"] = (
-                picture(model.sheet[SIDE:]),
-                len(model.sheet) // SIDE - 2,
-            )  # without the test images
+            texts.append((m, base64.b64encode(numbers).decode()))
+        else:  # the sheet without its test images
+            entry |= {"sheet": picture(model.sheet[SIDE:]), "frames": len(model.sheet) // SIDE - 2}
         entries.append(entry)
-    first = models[chosen(models)[0]]
-    legend = (
-        "Start from a test image"
-        + f" (as {first.label} reconstructs it: the image itself may not be passed on)"
-        * first.private
-    )
+    first, legend = models[chosen(models)[0]], "Start from a test image"
+    if first.private:
+        legend += f" (as {first.label} reconstructs it: the image itself may not be passed on)"
+    row = 1 if first.private else 0
     facts = {
-        "id": name, "legend": legend, "channels": 1 if models[0].sheet.ndim == 2 else 3, "output": models[0].output,
-        "shown": chosen(models),
-        "tests": picture(first.sheet[SIDE : 2 * SIDE] if first.private else first.sheet[:SIDE]), "models": entries,
+        "id": name, "legend": legend, "channels": first.channels, "models": entries,
+        "output": "sigmoid" if first.channels == 1 else "clamp",  # Bernoulli pixels, Gaussian ones
+        "shown": chosen(models), "tests": picture(first.sheet[row * SIDE : (row + 1) * SIDE]),
     }  # fmt: skip
-    text = json.dumps(facts).replace("<", "\\u003c")
-    hint = "<noscript><p>The explorer needs JavaScript; the traversals among the figures show the same at rest.</p></noscript>"
-    return (
-        f'<div class="explorer" id="explorer-{html.escape(name)}">{hint}'
-        f'<script type="application/json" class="facts">{text}</script>{"".join(texts)}</div>'
-    )
-
-
-def script() -> str:
-    """explorer.js for the end of a page with explorers."""
-    return f"<script>\n{SCRIPT.read_text('utf-8')}</script>"
+    warnings = [f"{m.label} is pre-rendered: {m.left_out}." for m in models if m.left_out]
+    return PIECES.explorer(name, title, facts, texts, warnings)

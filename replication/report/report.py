@@ -1,433 +1,303 @@
-"""The report: one page that a reader opens first, offline, made from result files and figures only (notebook 11_report).
+"""The report: one page that a reader opens first, offline, from result files and figures only.
 
-It is a list of sections, each a title and a piece of HTML made by page.py from plain data; to add one is a line in `sections`.
+Notebook 11_report makes it. It is a list of sections (`sections`), each a title and some HTML:
+tables and pictures, made by page.py from plain data, and words, from words.html.
 """
 
-import html
 import json
 import re
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+from markupsafe import Markup
 from PIL import Image
 
 from dipvae_src.sap import INACTIVE_BELOW
 from dipvae_src.zdiff import z_diff_score
 from replication import profiles, provenance, results
-from replication.report import explorer
-from replication.report.page import (
-    Section,
-    compared,
-    formula,
-    index,
-    marked,
-    page_of,
-    picture,
-    prose,
-    table,
-    whole,
-)
+from replication.report import explorer, page
+from replication.report.page import Section, link, page_of, prose, table
 from replication.show import claims, summary, tables
 
-VERDICTS = ("reproduced", "not reproduced", "undecided", "needs data")  # how every verdict begins
-
-PENALTY = r"\lambda_{od} \sum_{i \neq j} C_{ij}^2 + \lambda_d \sum_i (C_{ii} - 1)^2"
-EQUATIONS = (  # name, formulas, words
-    ("Eq. 5", (r"\mathrm{Cov}_{q(z)}[z] = \mathbb{E}_{p(x)}[\Sigma(x)] + \mathrm{Cov}_{p(x)}[\mu(x)]",), "The law of total covariance."),
-    ("Eq. 6", (PENALTY, r"C = \mathrm{Cov}_{p(x)}[\mu(x)]"), "DIP-VAE-I: what it adds to the negative ELBO."),
-    ("Eq. 7", (PENALTY, r"C = \mathrm{Cov}_{q(z)}[z]"), "DIP-VAE-II: the same, of all of z instead of its mean."),
-)  # fmt: skip
+ROOT = Path(__file__).resolve().parents[2]
+WORDS = page.ENVIRONMENT.get_template("words.html").module
+VERDICTS = ("reproduced", "not reproduced", "undecided", "needs data")  # by their first words
 TOP = "trade_off"  # the figure below the verdicts
-TITLES = {  # of the figures, by the name of their file
-    "trade_off": "Figure 1: SAP and Z-diff against the reconstruction error, 2D Shapes",
-    "trade_off_celeba": "Figure 2: the same on CelebA",
-    "traversals": "Latent traversals, 2D Shapes",
-    "traversals_celeba": "Latent traversals, CelebA",
-    "traversals_chairs": "Latent traversals, 3D Chairs",
-    "covariance": "Covariance of the latents, 2D Shapes",
-    "covariance_celeba": "Covariance of the latents, CelebA",
-    "attributes": "Attributes read from all latents, and from one",
-}
-TERMS = """**Z-diff**: how often a linear classifier tells which factor two images share, from the difference of their latents; percent.
-**SAP**: by how much the latent that predicts a factor best beats the second best, averaged over factors; 0 to 1.
-**rec. error**: of reconstructed images, squared, per pixel. **KL**: what a latent tells of the image, in nats."""
-OPEN = pd.DataFrame(
-    [
-        (
-            "reconstruction error",
-            "mean over test images, pixels and channels of the squared difference of image and decoder's mean at z = mu(x)",
-        ),
-        (
-            "third moments of DIP-VAE-II",
-            f"on 2D Shapes, {profiles.DATA_SETS['shapes2d'].lambda_3:g} times the l2 norm of each latent's own "
-            "third central moment, computed analytically",
-        ),
-        (
-            "inactive latents in SAP",
-            f"a latent whose mean varies by less than {INACTIVE_BELOW:g} counts as off",
-        ),
-        ("covariance", "of the minibatch, divisor B; the sums run over ordered pairs"),
-        ("length of training", "the profile's: the paper's number of steps is not known"),
-        (
-            "Z-diff",
-            f"logistic regression on means of |mu(x1) - mu(x2)| over {z_diff_score.__kwdefaults__['pairs']} pairs",
-        ),
-        (
-            "CelebA and 3D Chairs",
-            "32 latents in full; the crop box, the weights of Figure 2 beyond the table's, and for chairs batch and weights, are our choice",
-        ),
-    ],
-    columns=["open in the paper", "how it is read here"],
-)
-LICENCES = pd.DataFrame(
-    [
-        (
-            "dSprites (2D Shapes)",
-            "Apache License 2.0",
-            "Matthey, Higgins, Hassabis, Lerchner, 2017",
-        ),
-        (
-            "CelebA",
-            "non-commercial research only; no image of it may be passed on",
-            "Liu, Luo, Wang, Tang, ICCV 2015",
-        ),
-        ("3D Chairs", "research", "Aubry, Maturana, Efros, Russell, Sivic, CVPR 2014"),
-        ("drawn images, this code", "MIT License", "this replication"),
-    ],
-    columns=["what", "licence", "from"],
-)
-PAPER = """@inproceedings{kumar2018variational,
-  title     = {Variational Inference of Disentangled Latent Concepts from Unlabeled Observations},
-  author    = {Kumar, Abhishek and Sattigeri, Prasanna and Balakrishnan, Avinash},
-  booktitle = {International Conference on Learning Representations},
-  year      = {2018},
-  note      = {arXiv:1711.00848}
-}"""
+Parts = dict[str, summary.ProfileResults]  # by data set; 2D Shapes is always there
 
 
-# --- what the page says ---
+# --- the top of the page ---
 
 
 def warning(shown: summary.ProfileResults) -> str:
-    """How far a profile is from the paper's setting, in bold before everything; empty where it is not."""
+    """How far a profile is from the paper's setting, in bold above all; empty where it is that."""
     full, ours = (profiles.plan(profile)[0][0] for profile in ("paper", shown.profile))
     if ours == full:
         return ""
+    share = f"{100 * ours.steps / full.steps:.2g} % of the training steps meant for the paper's"
     network = ", on a smaller network" if ours.width < full.width else ""
     return (
-        f"These are {shown.profile} results: {100 * ours.steps / full.steps:.2g} % of the training steps meant for the paper's setting"
-        f"{network}. They show what so small a replication gives, not what the paper found."
+        f"These are {shown.profile} results: {share} setting{network}. They show what so small a "
+        "replication gives, not what the paper found."
     )
 
 
-def warnings(parts: dict[str, summary.ProfileResults]) -> str:
+def warnings(parts: Parts) -> str:
     """The warning on 2D Shapes, and what is shown from a smaller profile than that."""
-    page, texts = parts["shapes2d"].profile, [warning(parts["shapes2d"])]
+    texts = [warning(parts["shapes2d"])]
     for data, shown in parts.items():
-        if shown.profile != page:
-            full, ours = (
-                profiles.plan(profile, data=data)[0][0].steps
-                for profile in ("paper", shown.profile)
-            )
-            texts.append(
-                f"{shown.data_name[:1].upper()}{shown.data_name[1:]}: from the {shown.profile} profile, {100 * ours / full:.2g} % of the steps."
-            )
+        if shown.profile != parts["shapes2d"].profile:
+            plans = (profiles.plan(name, data=data) for name in ("paper", shown.profile))
+            full, ours = (plan[0][0].steps for plan in plans)
+            name = shown.data_name[:1].upper() + shown.data_name[1:]
+            share = f"{100 * ours / full:.2g} % of the steps"
+            texts.append(f"{name}: from the {shown.profile} profile, {share}.")
     return " ".join(filter(None, texts))
 
 
-def named(shown: summary.ProfileResults, page: str) -> str:
+def at_a_glance(shown: summary.ProfileResults, verdicts: pd.DataFrame) -> Markup:
+    """What this is, what was found, how sure, and how many claims came out how."""
+    begin = verdicts["verdict"].str.startswith
+    counts = [(kind, int(begin(kind.split()[0]).sum())) for kind in VERDICTS]
+    full, ours = (profiles.plan(name)[0][0].steps for name in ("paper", shown.profile))
+    seeds = summary.per_run(shown).groupby("label")["seed"].nunique()
+    several = f"{seeds.min()} to {seeds.max()}" if seeds.min() < seeds.max() else str(seeds.min())
+    return WORDS.glance(
+        len(verdicts), [kind for kind in counts if kind[1]], len(shown.runs),
+        several + (" seeds" if seeds.max() > 1 else " seed"), shown.data_name, ours, full, counts,
+    )  # fmt: skip
+
+
+# --- the sections ---
+
+
+def named(shown: summary.ProfileResults, parts: Parts) -> str:
     """A data set's own name, with the profile where it is not the page's."""
-    return shown.results[0]["data"]["name"] + (
-        "" if shown.profile == page else f", {shown.profile} profile"
+    name = shown.results[0]["data"]["name"]
+    same = shown.profile == parts["shapes2d"].profile
+    return name if same else f"{name}, {shown.profile} profile"
+
+
+def claimed(parts: Parts, verdicts: pd.DataFrame) -> Markup:
+    """The claims, each a link to the notebook that decides it, with rule, figures and verdict."""
+    shapes, faces = parts["shapes2d"], parts.get("celeba", parts["shapes2d"])
+    linked = []
+    for claim in verdicts["claim"]:
+        shown = faces if claim.startswith("On CelebA") else shapes
+        linked.append(link(claim, page_of(shown.profile, "05_table_1", "claims")))
+    of = f"{shapes.profile} profile"
+    of += f"; of CelebA, {faces.profile} profile" if faces.profile != shapes.profile else ""
+    return table(verdicts.assign(claim=linked), f"What was claimed, and what came out, {of}")
+
+
+def all_tables(parts: Parts) -> Markup:
+    """Table 1 on each data set that it has, and Table 2."""
+    made = WORDS.terms()
+    for data, heading in (("shapes2d", "2D Shapes"), ("celeba", "CelebA")):
+        if shown := parts.get(data):
+            about = shown.results[0]["data"]
+            notes = under(shown, tables.table_1_notes(shown), "05_table_1", heading)
+            comparable = about["source"] != "stand-in"
+            frame = tables.table_1(shown)
+            made += page.compared(frame, f"Table 1, {about['name']}", notes, comparable)
+    if shown := parts.get("celeba"):
+        notes = under(shown, tables.table_2_notes(shown), "10_attributes", "the table")
+        caption = f"Table 2, {shown.results[0]['data']['name']}, percent of test images"
+        made += table(tables.table_2(shown), caption, notes)
+    return made
+
+
+def under(shown: summary.ProfileResults, notes: str, notebook: str, heading: str) -> Markup:
+    """What stands below a table: its conditions, its notes, the notebook that it is from."""
+    source = link(f"Notebook {notebook}", page_of(shown.profile, notebook, heading))
+    text = "{}.\n\n{}\n\n± is half of the 95 % interval over seeds. {}"
+    return Markup(text).format(shown.conditions, page.marked(notes), source)
+
+
+def explorers(parts: Parts) -> Markup:
+    """One explorer, with a tab for each data set whose models left pictures."""
+    found = {data: explorer.models(shown) for data, shown in parts.items()}
+    return WORDS.explorers(
+        explorer.block(models, data, named(parts[data], parts))
+        for data, models in found.items()
+        if models
     )
-
-
-def begins(verdict: str) -> str:
-    """Which of VERDICTS a verdict is."""
-    return next((kind for kind in VERDICTS if verdict.startswith(kind)), verdict)
-
-
-def verdict_line(verdicts: pd.DataFrame) -> str:
-    """How many claims came out how."""
-    counts = verdicts["verdict"].map(begins).value_counts()
-    items = "".join(
-        f'<li class="{kind.split()[0]}"><strong>{counts.get(kind, 0)}</strong> {kind}</li>'
-        for kind in VERDICTS
-    )
-    return f'<ul class="counts" aria-label="Verdicts on {len(verdicts)} claims">{items}</ul>'
-
-
-def runs_of(shown: summary.ProfileResults) -> list[dict]:
-    return shown.results + shown.readings
-
-
-def compute(parts: dict[str, summary.ProfileResults]) -> str:
-    """Runs and minutes of each data set, devices, versions, and the runs that diverged."""
-    rows = []
-    for shown in parts.values():
-        runs = runs_of(shown)
-        versions = {
-            ", ".join(f"{name} {version}" for name, version in run["versions"].items())
-            for run in runs
-        }
-        rows.append({
-            "data": runs[0]["data"]["name"], "profile": shown.profile, "runs": len(runs), "minutes in all": f"{sum(run['minutes'] for run in runs):,.1f}",
-            "device": "; ".join(sorted({run["device"] for run in runs})),
-            "trained": "; ".join(sorted({"many at once" if "stack" in run else "one by one" for run in runs})),
-            "versions": "; ".join(sorted(versions)),
-        })  # fmt: skip
-    failed = sorted(Path(parts["shapes2d"].results_dir).glob("*.diverged"))
-    told = [f"`{path.stem}`: {json.loads(path.read_text('utf-8'))['message']}" for path in failed]
-    notes = (
-        f"Runs that diverged and were not made again: {len(failed)}. {'; '.join(told)}\n\n"
-        "Minutes are of training and scoring; of models trained many at once, each has its share."
-    )
-    return table(pd.DataFrame(rows), "Runs, minutes and machines", notes)
-
-
-def results_of(parts: dict[str, summary.ProfileResults]) -> str:
-    rows = []
-    for shown in parts.values():
-        data, codes = (
-            shown.results[0]["data"],
-            {provenance.short(run["code"]): run["code"] for run in runs_of(shown)},
-        )
-        present = "yes" if all(map(provenance.is_present, codes.values())) else "no"
-        rows.append(
-            (data["name"], shown.profile, data["source"], data["identity"], ", ".join(codes), present)
-        )
-    columns = [
-        "data",
-        "profile",
-        "source",
-        "SHA-256 of the packed images",
-        "code of the runs",
-        "code as it is now",
-    ]
-    notes = (
-        "The code is a hash of the files that decide a run's numbers, comments aside (`dipvae_src/results.py`). Every figure and "
-        "table carries it, and its runs' names, in its own file. To make it all again: `make replicate`; from the committed "
-        "results, without training: `make figures`."
-    )
-    return table(pd.DataFrame(rows, columns=columns), "Provenance", notes)
-
-
-def citation(shown: summary.ProfileResults) -> str:
-    ours = (
-        "@misc{dipvae-replicated,\n  title = {DIP-VAE, replicated},\n  author = {The authors of this replication},\n"
-        f"  note  = {{code {shown.results[0]['code']}, {shown.profile} profile}}\n}}"
-    )
-    return f"<h3>The paper</h3><pre>{html.escape(PAPER)}</pre><h3>This replication</h3><pre>{html.escape(ours)}</pre>"
 
 
 def drawn_of(name: str) -> str:
     """The data set that a figure or table is of, by the name of its file."""
-    return next(
-        (data for data in profiles.DATA_SETS if name.endswith(f"_{data}")),
-        "celeba" if name in ("attributes", "table_2") else "shapes2d",
-    )
+    ending = (data for data in profiles.DATA_SETS if name.endswith(f"_{data}"))
+    return next(ending, "celeba" if name in ("attributes", "table_2") else "shapes2d")
 
 
-def title_of(name: str, parts: dict[str, summary.ProfileResults]) -> str:
+def title_of(name: str, parts: Parts) -> str:
     """A figure's title, with the data set's own name, which says where it is a stand-in."""
-    title = TITLES.get(name, name)
+    title = WORDS.titles.get(name, name)
     for data, shown in parts.items():
-        title = title.replace(
-            profiles.DATA_SETS[data].title, named(shown, parts["shapes2d"].profile)
-        )
+        title = title.replace(profiles.DATA_SETS[data].title, named(shown, parts))
     return title
 
 
-def all_figures(parts: dict[str, summary.ProfileResults], top: str) -> str:
-    """Every figure of the data sets but `top`, each linked to the notebook that made it, in the notebooks' order."""
-    folders = {data: Path(shown.figures_dir) for data, shown in parts.items() if shown.figures_dir}
+def all_figures(parts: Parts) -> Markup:
+    """Every figure of the data sets but TOP, each with its notebook, in the notebooks' order."""
     found = []
-    for path in (
-        path
-        for data, folder in folders.items()
-        for path in folder.glob("*.png")
-        if drawn_of(path.stem) == data
-    ):
-        with Image.open(path) as image:
-            notebook = re.match(r"notebook (\w+)", image.text.get("Source", ""))
-        if notebook and "Description" in image.text and path.stem != top:
-            found.append((notebook[1], len(path.stem), path))
-    drawn = (
-        picture(
-            path, title_of(path.stem, parts), page_of(parts[drawn_of(path.stem)].profile, notebook)
-        )
-        for notebook, _, path in sorted(found)
-    )
-    return "".join(drawn) or prose(
-        "The figures are made by the other notebooks (`make figures`); none are at hand."
-    )
-
-
-def all_tables(parts: dict[str, summary.ProfileResults]) -> str:
-    """Table 1 on each data set that it has, and Table 2."""
-    made = prose(TERMS)
-    for data, heading in (("shapes2d", "2D Shapes"), ("celeba", "CelebA")):
-        if shown := parts.get(data):
-            about = shown.results[0]["data"]
-            link = page_of(shown.profile, "05_table_1", heading)
-            notes = (
-                f"{shown.conditions}.\n\n{tables.table_1_notes(shown)}\n\n"
-                f"± is half of the 95 % interval over seeds. [Notebook 05_table_1]({link})"
-            )
-            made += compared(
-                tables.table_1(shown),
-                f"Table 1, {about['name']}",
-                notes,
-                about["source"] != "stand-in",
-            )
-    if shown := parts.get("celeba"):
-        link = page_of(shown.profile, "10_attributes", "the table")
-        notes = f"{shown.conditions}.\n\n{tables.table_2_notes(shown)}\n\nPercent of test images. [Notebook 10_attributes]({link})"
-        made += table(tables.table_2(shown), f"Table 2, {shown.results[0]['data']['name']}", notes)
-    return made
-
-
-def explorers(parts: dict[str, summary.ProfileResults]) -> str:
-    """One explorer a data set."""
-    made = prose(
-        "Each slider moves one latent of four models at once, and their decoders draw what it does: slider 1 the most used latent "
-        "of each (by its KL), and so on. Under a slider stands, for each model, that latent's KL in nats and the factor that it "
-        "predicts best, with its SAP entry. Until it is touched, a slider leaves each model at its own inference from the chosen "
-        "test image."
-    )
     for data, shown in parts.items():
-        if models := explorer.models(shown):
-            made += f"<h3>{marked(named(shown, parts['shapes2d'].profile))}</h3>{explorer.block(models, data)}"
-    return made
-
-
-def objective(profile: str) -> str:
-    """Equations 5 to 7."""
-    made = "".join(
-        f"<h3>{name}</h3>{''.join(map(formula, parts))}{prose(words)}"
-        for name, parts, words in EQUATIONS
-    )
-    link = page_of(profile, "02_dip_loss_derivation")
-    return made + prose(
-        f"Derived line by line in [notebook 02_dip_loss_derivation]({link}), computed in `dipvae_src/losses.py`."
-    )
-
-
-def readings(shown: summary.ProfileResults, read_otherwise: summary.ProfileResults) -> str:
-    """What is open, and what another reading does to the numbers of `read_otherwise`, the profile that ran them."""
-    change = f"What another reading does, {read_otherwise.profile} profile: the score so read (its change, with the 95 % interval)"
-    pages = [
-        f"[notebook 09_readings, {p} profile]({page_of(p, '09_readings')})"
-        for p in dict.fromkeys((read_otherwise.profile, shown.profile))
+        for path in Path(shown.figures_dir).glob("*.png") if shown.figures_dir else ():
+            with Image.open(path) as image:
+                notebook = re.match(r"notebook (\w+)", image.text.get("Source", ""))
+            if notebook and path.stem != TOP and drawn_of(path.stem) == data:
+                found.append((notebook[1], len(path.stem), path, shown.profile))
+    made = [
+        page.picture(path, title_of(path.stem, parts), page_of(profile, notebook))
+        for notebook, _, path, profile in sorted(found)
     ]
-    return (
-        table(OPEN, "Readings")
-        + "<h3>Deviations and their effect</h3>"
-        + table(tables.readings(read_otherwise), change)
-        + table(
-            tables.other_scores(shown),
-            f"Other definitions of the scores, {shown.profile} profile, means over seeds",
-        )
-        + prose(", ".join(pages), "source")
+    if not made:
+        return prose("They are made by the other notebooks (`make figures`); none are at hand.")
+    return prose("Figure 1 stands at the top of the page.") + Markup("").join(made)
+
+
+def readings(shown: summary.ProfileResults, read_otherwise: summary.ProfileResults) -> Markup:
+    """What is open, and what other readings do to the numbers of `read_otherwise`."""
+    rows, others = (
+        sorted({run["settings"]["lambda_3"] for run in runs} - {0})
+        for runs in (shown.results, read_otherwise.readings)
     )
+    pages = [
+        link(f"notebook 09_readings, {name} profile", page_of(name, "09_readings"))
+        for name in dict.fromkeys((read_otherwise.profile, shown.profile))
+    ]
+    change = f"What another reading does, seed by seed, {read_otherwise.profile} profile"
+    definitions = f"Other definitions of the scores, {shown.profile} profile, means over seeds"
+    pairs, latents = z_diff_score.__kwdefaults__["pairs"], profiles.CONV["latents"]
+    return (
+        WORDS.readings(rows, others, INACTIVE_BELOW, pairs, latents)
+        + table(tables.readings(read_otherwise), change)
+        + table(tables.other_scores(shown), definitions)
+        + prose(Markup(", ").join(pages), "source")
+    )
+
+
+def compute(parts: Parts) -> Markup:
+    """Runs and minutes of each data set, devices, versions, and the runs that diverged."""
+
+    def message(path: Path) -> str:
+        try:
+            return str(json.loads(path.read_text("utf-8"))["message"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return f"its note cannot be read; delete {path.name}"
+
+    rows, ways = [], ("one by one", "many at once")
+    for shown in parts.values():
+        runs = shown.runs
+        versions = {", ".join(map(" ".join, run["versions"].items())) for run in runs}
+        rows.append({
+            "data": runs[0]["data"]["name"], "profile": shown.profile, "runs": len(runs),
+            "minutes in all": f"{sum(run['minutes'] for run in runs):,.1f}",
+            "device": "; ".join(sorted({run["device"] for run in runs})),
+            "trained": " or ".join(sorted({ways["stack" in run] for run in runs})),
+            "versions": "; ".join(sorted(versions)),
+        })  # fmt: skip
+    failed = sorted(Path(parts["shapes2d"].results_dir).glob("*.diverged"))
+    told = [(path.stem, message(path)) for path in failed]
+    return table(pd.DataFrame(rows), "Runs, minutes and machines") + WORDS.compute(len(told), told)
+
+
+def made_from(parts: Parts) -> Markup:
+    """The data and the code that the results come from."""
+    rows = []
+    for shown in parts.values():
+        data = shown.results[0]["data"]
+        codes = {provenance.short(run["code"]): run["code"] for run in shown.runs}
+        rows.append({
+            "data": data["name"], "profile": shown.profile, "source": data["source"],
+            "SHA-256 of images, labels and their meaning": data["identity"],
+            "hashes of the code: training, scoring": ", ".join(codes),
+            "the code of now": "yes" if all(map(provenance.is_present, codes.values())) else "no",
+        })  # fmt: skip
+    return table(pd.DataFrame(rows), "Data and code of the results") + WORDS.provenance()
+
+
+def citation(shown: summary.ProfileResults) -> Markup:
+    """The paper, and this replication: year and authors by LICENSE, address by pyproject.toml."""
+    year, authors = re.search(r"\(c\) (\d+) (.+)", (ROOT / "LICENSE").read_text("utf-8")).groups()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    address = project.get("urls", {}).get("Repository", "")
+    code = provenance.short(shown.results[0]["code"])
+    return WORDS.citation(year, authors, address, shown.profile, code)
 
 
 def sections(
-    parts: dict[str, summary.ProfileResults],
-    verdicts: pd.DataFrame,
-    read_otherwise: summary.ProfileResults,
+    parts: Parts, verdicts: pd.DataFrame, read_otherwise: summary.ProfileResults
 ) -> list[Section]:
-    """The page's sections, in order. `read_otherwise`: the results on 2D Shapes that hold other readings."""
-    shapes = parts["shapes2d"]
-    faces = parts.get("celeba", shapes)
-    links = [
-        f"[notebook]({page_of((faces if claim.startswith('On CelebA') else shapes).profile, '05_table_1', 'claims')})"
-        for claim in verdicts["claim"]
-    ]
-    profiles = f"{shapes.profile} profile" + (
-        "" if faces.profile == shapes.profile else f"; of CelebA, {faces.profile} profile"
-    )
-    claimed = table(verdicts.assign(**{"shown in": links}), f"The paper's claims, {profiles}")
-    drawn = prose("Figure 1 stands at the top of the page.") + all_figures(parts, TOP)
-    spread = table(tables.spread(shapes), "Standard deviation over seeds, and of the score itself")
+    """The sections, in order; `read_otherwise`: results on 2D Shapes that hold other readings."""
+    shapes, lesson = parts["shapes2d"], "02_dip_loss_derivation"
+    derivation = link(f"notebook {lesson}", page_of(shapes.profile, lesson))
+    spread = "Standard deviation over seeds, and of the score itself"
     return [
-        Section("Claims", claimed),
+        Section("Claims", claimed(parts, verdicts)),
         Section("Tables 1 and 2", all_tables(parts)),
         Section("Explorer", explorers(parts)),
-        Section("The objective", objective(shapes.profile)),
-        Section("Figures", drawn),
+        Section("The objective", WORDS.objective(derivation)),
+        Section("Figures", all_figures(parts)),
         Section("What the paper leaves open", readings(shapes, read_otherwise)),
-        Section("Seeds against the scores themselves", spread),
+        Section("Seeds against the scores themselves", table(tables.spread(shapes), spread)),
         Section("Compute", compute(parts)),
-        Section("Notebooks", index(shapes.profile)),
+        Section("Notebooks", WORDS.notebooks(page.promises(shapes.profile))),
         Section("How to cite", citation(shapes)),
-        Section("Licences", table(LICENCES, "Data and code")),
-        Section("Provenance", results_of(parts)),
+        Section("Licences", WORDS.licences()),
+        Section("Provenance", made_from(parts)),
     ]
+
+
+# --- the page ---
 
 
 def from_smaller(
-    profile: str,
-    results_dir: str,
-    figures_dir: str,
-    data: str,
+    profile: str, results_dir: str, figures_dir: str, data: str,
     wanted: Callable[[summary.ProfileResults], bool] = lambda shown: True,
-) -> summary.ProfileResults | None:
-    """A data set from the largest smaller profile beside this one that can show it and is `wanted`, if any; not from the first and
-    smallest, whose numbers mean nothing.
+) -> summary.ProfileResults | None:  # fmt: skip
+    """A data set from the largest smaller profile beside this one that can show it and is `wanted`.
+
+    None if there is none. Not from the first and smallest, whose numbers mean nothing.
     """
-    names = list(profiles.PROFILES)
+    names, title = list(profiles.PROFILES), profiles.DATA_SETS[data].title
     for smaller in reversed(names[1 : names.index(profile)]):
-        folders = [
-            str(Path(folder).parent / smaller) if folder else ""
-            for folder in (results_dir, figures_dir)
-        ]
+        folders = [f and str(Path(f).parent / smaller) for f in (results_dir, figures_dir)]
+        if not summary.complete(smaller, data, folders[0]):
+            continue
         try:
             shown = summary.load(smaller, *folders, data=data)
-        except FileNotFoundError:
-            continue
         except results.BadResult as error:
-            print(f"{profiles.DATA_SETS[data].title}, {smaller} profile: not shown, {error}")
+            print(f"{title}, {smaller} profile: not shown, {error}")
             continue
         if wanted(shown):
-            print(
-                f"{profiles.DATA_SETS[data].title}: what is missing is shown from the {smaller} profile"
-            )
+            print(f"{title}: what is missing is shown from the {smaller} profile")
             return shown
     return None
 
 
 def build(profile: str, results_dir: str, figures_dir: str = "", seeds: int = 0) -> list[Section]:
-    """Make the page, write it beside the profile's folder of figures as report.html (if `figures_dir` is given); its sections.
+    """Make the page and its sections; `figures_dir`, if given: write it there, ../report.html.
 
     Raises what `summary.load` raises where results are missing or broken.
     """
-    parts = summary.load_all(profile, results_dir, figures_dir, seeds)
-    found = {
-        data: parts.get(data) or from_smaller(profile, results_dir, figures_dir, data)
-        for data in profiles.DATA_SETS
-    }
+    folders = (profile, results_dir, figures_dir)
+    there = summary.load_all(*folders, seeds)
+    found = {data: there.get(data) or from_smaller(*folders, data) for data in profiles.DATA_SETS}
     parts = {data: shown for data, shown in found.items() if shown}
     shapes = parts["shapes2d"]
     verdicts = claims.verdicts(shapes, parts.get("celeba"))
-    first = Path(figures_dir) / f"{TOP}.png"
-    about = (
-        "A replication of Kumar, Sattigeri, Balakrishnan: Variational Inference of Disentangled Latent Concepts from Unlabeled "
-        f"Observations, ICLR 2018 (arXiv 1711.00848). {shapes.conditions[0].upper() + shapes.conditions[1:]}."
-    )
-    top = prose(about, "about") + verdict_line(verdicts)
-    if figures_dir and first.exists():
-        top += picture(first, TITLES[TOP], page_of(profile, "06_trade_off"))
-    others = (
-        None
-        if shapes.readings
-        else from_smaller(
-            profile, results_dir, figures_dir, "shapes2d", lambda shown: bool(shown.readings)
-        )
-    )
-    made = sections(parts, verdicts, others or shapes)
-    text = whole("DIP-VAE, replicated", top, made, explorer.script(), warnings(parts))
+    others = shapes
+    if not shapes.readings:
+        others = from_smaller(*folders, "shapes2d", lambda shown: bool(shown.readings)) or shapes
+    made = sections(parts, verdicts, others)
     if figures_dir:
+        first, top = Path(figures_dir) / f"{TOP}.png", at_a_glance(shapes, verdicts)
+        if first.exists():
+            top += page.picture(first, WORDS.titles[TOP], page_of(profile, "06_trade_off"))
+        script = explorer.SCRIPT.read_text("utf-8")
+        text = page.whole("DIP-VAE, replicated", top, made, script, warnings(parts))
         results.write_whole(Path(figures_dir).parent / "report.html", text.encode())
     return made
