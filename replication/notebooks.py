@@ -26,7 +26,7 @@ from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
-from replication.report.page import navigation
+from replication.report.page import navigation, offline
 from replication.results import write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -125,9 +125,6 @@ MATH = re.compile(
     r"(```.*?```|`[^`\n]*`)|\$\$(.+?)\$\$|(?<![\\$\w])\$(?=\S)([^$\n]+?)(?<=\S)\$(?![\w$])",
     re.DOTALL,
 )
-REMOTE = re.compile(
-    r'<script[^>]*src="https?://[^>]*>\s*</script>|<link[^>]*href="https?://[^>]*>', re.DOTALL
-)
 
 
 def write_html(document: nbformat.NotebookNode, path: Path) -> None:
@@ -148,11 +145,7 @@ def write_html(document: nbformat.NotebookNode, path: Path) -> None:
     exporter = HTMLExporter(template_name="lab", mathjax_url="", require_js_url="")
     page, _ = exporter.from_notebook_node(document, resources={"metadata": {"name": path.stem}})
     page = re.sub(r"FORMULA(\d+)END", lambda m: formulas[int(m.group(1))], page)
-    # The template's MathJax has nothing left to do, and would look for its files on the web.
-    page = re.sub(
-        r"<!-- Load mathjax -->.*?<!-- End of mathjax configuration -->", "", page, flags=re.DOTALL
-    )
-    page = REMOTE.sub("", page)
+    page = offline(page)
     # The template drops the alternative text that a notebook gives its pictures.
     alts = iter(alternative_texts(document))
     page = re.sub(
