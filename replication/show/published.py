@@ -1,4 +1,4 @@
-"""The paper's own numbers, each with its standing: checked against the PDF by somebody, or recalled.
+"""The paper's own numbers, each with its standing: checked against the PDF, or recalled.
 
 python -m replication.show.published           # with the PDF at hand: confirm or correct each row
 python -m replication.show.published --sign    # after an edit by hand: check it, renew its checksum
@@ -123,13 +123,17 @@ def _numbers(answer, count):
     return values
 
 
+def main(words: list[str]) -> str:
+    """What the command has done; ValueError or OSError otherwise."""
+    if words == ["--sign"]:
+        write_json(PATH, read(signed=False))
+        return f"{PATH} is in order and signed; `make figures readme` shows it"
+    return f"{confirm()} rows are verified; `make figures readme` shows it"
+
+
 if __name__ == "__main__":
     try:
-        if sys.argv[1:] == ["--sign"]:
-            write_json(PATH, read(signed=False))
-            print(f"{PATH} is in order and signed; `make figures readme` shows it")
-        else:
-            print(f"{confirm()} rows are verified; `make figures readme` shows it")
+        print(main(sys.argv[1:]))
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

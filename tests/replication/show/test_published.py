@@ -1,15 +1,14 @@
-"""The paper's numbers: every row there, none shown as checked or known that is not, and the questions that confirm them.
+"""The paper's numbers: every row, none shown as checked that is not, the questions that confirm.
 
-python -m pytest tests/test_published.py    (tests/test_figures.py has those on the 2D Shapes half of Table 1)
+test_figures.py has those on the 2D Shapes half of Table 1.
 """
 
-import json
-import subprocess
+import io
 import sys
-from pathlib import Path
 
 import pytest
 
+from replication import results
 from replication.show import published
 
 TWELVE = " ".join(str(70 + i) for i in range(12))
@@ -17,8 +16,8 @@ TWELVE = " ".join(str(70 + i) for i in range(12))
 
 @pytest.fixture(autouse=True)
 def unverified(tmp_path, monkeypatch):
-    """A copy of the project's file with no row verified, and the numbers of beta-VAE in Table 2 not known."""
-    document = json.loads(published.PATH.read_text("utf-8"))
+    """A copy of the project's file, no row verified, beta-VAE's numbers in Table 2 not known."""
+    document = published.read()
     for row in document["table_1"] + document["table_2"]["rows"]:
         row["verified"] = False
         if row.get("weight") in (2, 4, 8) and "accuracy" in row:
@@ -28,11 +27,11 @@ def unverified(tmp_path, monkeypatch):
 
 
 def save(document) -> None:
-    published.PATH.write_text(json.dumps(document), "utf-8")
+    results.write_json(published.PATH, document)
 
 
 def saved():
-    return json.loads(published.PATH.read_text("utf-8"))
+    return results.read_json(published.PATH)
 
 
 def script(answers):
@@ -170,39 +169,68 @@ def test_the_end_of_the_answers_keeps_the_rest():
 
 
 @pytest.mark.parametrize(
-    "table, row, change",
+    ("table", "row", "change", "words"),
     [
-        (1, 0, {"sap": None}), (1, 7, {"zdiff": "8.1"}), (1, 3, {"sap": True}), (1, 3, {"data": "x"}), (1, 3, {"verified": None}),
-        (2, 0, {"accuracy": [71.8]}), (2, 0, {"accuracy": [None] * 12}), (2, 4, {"verified": "no"}), (2, 1, {"verified": True}),
+        (1, 0, {"sap": None}, r"`published.table_1\[0\].sap` is None, not a number from 0 to 100"),
+        (1, 7, {"zdiff": "8.1"}, r"`published.table_1\[7\].zdiff` is '8.1', not a number"),
+        (1, 3, {"sap": True}, "sap` is True, not a number"),
+        (1, 3, {"data": "x"}, r"data` is 'x', not a text like shapes2d|celeba"),
+        (1, 3, {"verified": None}, "verified` is None, not true or false"),
+        (1, 3, {"seed": 1}, r"`published.table_1\[3\]` has an unknown `seed`"),
+        (
+            2,
+            0,
+            {"accuracy": [71.8]},
+            r"`published.table_2.rows\[0\].accuracy` has 1 entries, not 12",
+        ),
+        (2, 0, {"accuracy": [None] * 12}, r"accuracy\[0\]` is None, not a number"),
+        (2, 4, {"verified": "no"}, "verified` is 'no', not true or false"),
+        (2, 1, {"verified": True}, "accuracy` is None, not a list"),
     ],
-)  # fmt: skip
-def test_a_damaged_file_is_refused_before_anything_is_asked(table, row, change):
+)
+def test_a_damaged_row_is_refused_before_anything_is_asked(table, row, change, words):
     document = saved()
     (document["table_1"] if table == 1 else document["table_2"]["rows"])[row] |= change
     save(document)
-    with pytest.raises(ValueError, match=f"{published.PATH.name}: the row"):
-        published.table_1() if table == 1 else published.table_2()
+    for read in (published.table_1, published.table_2, published.read):
+        with pytest.raises(results.BadResult, match=f"{published.PATH} is damaged: .*{words}"):
+            read()
     ask, asked = script([])
-    with pytest.raises(ValueError):
+    with pytest.raises(results.BadResult):
         published.confirm(ask)
     assert asked == []
 
 
-def test_answers_come_line_by_line_from_the_keyboard():
-    code = (
-        "import sys; from pathlib import Path; from dipvae_src import published;"
-        "published.PATH = Path(sys.argv[1]); print(published.confirm(), 'verified')"
-    )
-    command, typed = (
-        [sys.executable, "-c", code, str(published.PATH)],
-        "81.4 0.0417 0.0017\n\n",
-    )  # then the end of the input
-    done = subprocess.run(
-        command,
-        input=typed,
-        capture_output=True,
-        text=True,
-        cwd=Path(published.__file__).parents[1],
-    )
-    assert done.returncode == 0 and done.stdout.endswith("1 verified\n")
+def test_damaged_files_end_in_a_sentence_that_says_how_to_sign_an_edit():
+    text = published.PATH.read_text("utf-8")
+    for content, words in (
+        ("{}", "has no checksum"),
+        ("", "is truncated or not JSON"),
+        (text[:300], "is truncated or not JSON"),
+        (text.replace("81.3", "91.3"), "was altered: it does not fit its checksum"),
+    ):
+        published.PATH.write_text(content, "utf-8")
+        with pytest.raises(results.BadResult, match=words) as caught:
+            published.table_1()
+        assert str(published.PATH) in str(caught.value) and "--sign" in str(caught.value)
+    save({})
+    with pytest.raises(results.BadResult, match="is damaged: `published` lacks `note`"):
+        published.table_2()
+
+
+def test_answers_come_line_by_line_from_the_keyboard(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("81.4 0.0417 0.0017\n\n"))  # then its end
+    assert published.main([]) == "1 rows are verified; `make figures readme` shows it"
     assert published.table_1()[("beta-vae", 1)]["zdiff"] == 81.4
+
+
+def test_an_edit_by_hand_counts_once_it_is_signed():
+    text = published.PATH.read_text("utf-8")
+    published.PATH.write_text(text.replace("81.3", "91.3"), "utf-8")
+    with pytest.raises(results.BadResult, match="altered.*replication.show.published --sign"):
+        published.main([])
+    assert "is in order and signed" in published.main(["--sign"])
+    assert published.table_1()[("beta-vae", 1)]["zdiff"] == 91.3
+    published.PATH.write_text(text.replace("81.3", '"much"'), "utf-8")
+    with pytest.raises(results.BadResult, match="zdiff` is 'much', not a number"):
+        published.main(["--sign"])
