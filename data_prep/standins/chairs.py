@@ -1,7 +1,6 @@
 """Stand-in chairs: drawn 64x64 colour images to use where the 3D Chairs data set is not at hand.
 
-    python -m data_prep.standins.chairs --out data [--chairs 200] [--seed 0]
-                                                        (12,400 images, 10 s, 152 MB)
+    python -m data_prep.standins.chairs --out data [--chairs 200] [--seed 0]     (10 s, 152 MB)
 
 The real set (Aubry, Maturana, Efros, Russell, Sivic, CVPR 2014) is 1,393 chair models, each seen
 from 31 azimuths at 2 elevations, on white. Here the views are the same in number and the chairs are
@@ -16,16 +15,15 @@ Three factors make an image, in this order (chair slowest, elevation fastest):
     elevation   2   20 and 30 degrees
 
 All views of a tenth of the chairs are held out (`test` among the labels). The same seed gives the
-same bytes on one machine.
-
-Models are in metres: x to the sitter's left (right in the picture from the front), y to the back, z
-up. For the picture a chair is moved and scaled into the unit sphere, which perspective.py draws
-from a fixed distance (the real set's is not known here).
+same bytes on one machine. Models are in metres: x to the sitter's left (right in the picture from
+the front), y to the back, z up. For the picture a chair is moved and scaled into the unit sphere,
+which perspective.py draws from a fixed distance (the real set's is not known here).
 """
 
 import math
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -228,14 +226,11 @@ def render(chair, azimuth_degrees, elevation_degrees) -> UInt8[np.ndarray, "*vie
 
     Raises ValueError if an angle is not finite.
     """
-    angles = np.broadcast_arrays(
-        np.asarray(azimuth_degrees, float), np.asarray(elevation_degrees, float)
-    )
+    angles = np.array(np.broadcast_arrays(azimuth_degrees, elevation_degrees), dtype=float)
     if not np.isfinite(angles).all():
         raise ValueError("azimuth and elevation must be finite numbers of degrees")
-    azimuth, elevation = (angle.ravel() for angle in angles)
-    pictures = draw(*faces(chair), azimuth, elevation)
-    return pictures.reshape(*angles[0].shape, HEIGHT, WIDTH, 3)
+    pictures = draw(*faces(chair), *angles.reshape(2, -1))
+    return pictures.reshape(*angles.shape[1:], HEIGHT, WIDTH, 3)
 
 
 # --- the set --------------------------------------------------------------------------------------
@@ -277,11 +272,7 @@ def write_all(out: Path, chairs: int = 200, seed: int = 0, say=lambda line: None
     write_packed(out, STEM, packed_pieces(chairs, seed), info, labels=content, say=say)
 
 
-def main(argv: list[str] | None = None) -> int:
-    return command(
-        "chairs", "Draw chairs that stand in for 3D Chairs.", write_all, "chairs", 200, argv
-    )
-
+main = partial(command, "chairs", "Draw chairs in place of 3D Chairs.", write_all, "chairs", 200)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -17,9 +17,7 @@ def whole_number(value, what: str, least: int, most: int | None = None) -> int:
     return int(value)
 
 
-def command(
-    name: str, title: str, write_all: Callable, counted: str, count: int, argv: list[str] | None
-) -> int:
+def command(name: str, title: str, write_all: Callable, counted: str, count: int, argv=None) -> int:
     """Draw a set as `argv` asks, by `write_all(out, COUNTED, seed, say)`; the exit status."""
     parser = argparse.ArgumentParser(prog=f"data_prep.standins.{name}", description=title)
     parser.add_argument("--out", type=folder, default="data", help="folder (default: data)")

@@ -1,7 +1,6 @@
 """Drawn faces that stand in for CelebA where it is not at hand: 64x64 in colour, 24 attributes.
 
-    python -m data_prep.standins.faces --out data [--images 20000] [--seed 0]
-                                                (20 s, 246 MB on disk, 0.1 GB of memory)
+    python -m data_prep.standins.faces --out data [--images 20000] [--seed 0]    (20 s, 246 MB)
 
 They exist so that everything made for CelebA can run and be checked anywhere. They are not CelebA:
 its attributes' names and order are used, and nothing else of it. Shares and correlations below are
@@ -21,10 +20,11 @@ would give other faces.)
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int16, UInt8
+from jaxtyping import Bool, UInt8
 
 from data_prep.packed import labels_file, write_packed
 from data_prep.standins.common import command, whole_number
@@ -46,13 +46,12 @@ MODEL = tuple(
 ATTRIBUTES = tuple(sorted(name for name, *_ in MODEL))  # CelebA's order is the alphabet's
 
 
-def sample(
-    count: int, seed: int
-) -> tuple[Int16[np.ndarray, "count attribute"], Float32[np.ndarray, "count nuisance"]]:
-    """Draw attributes (0 or 1, in the order of ATTRIBUTES) and nuisances (in that of NUISANCES).
+def sample(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw attributes (count, 24), int16 0 or 1, and nuisances (count, 41), float32.
 
-    The first faces of a larger count are those of a smaller one. Raises ValueError unless
-    1 <= count <= 1,000,000 and seed >= 0, both whole numbers.
+    Columns are in the order of ATTRIBUTES and of NUISANCES. The first faces of a larger count are
+    those of a smaller one. Raises ValueError unless 1 <= count <= 1,000,000 and seed >= 0, both
+    whole numbers.
     """
     count = whole_number(count, "the number of images", 1, MOST_IMAGES)
     draws = np.random.default_rng([whole_number(seed, "the seed", 0), VERSION])
@@ -125,11 +124,7 @@ def write_all(out: Path, images: int = 20_000, seed: int = 0, say=lambda line: N
     write_packed(out, STEM, packed_pieces(attributes, nuisances), info, labels=labels, say=say)
 
 
-def main(argv: list[str] | None = None) -> int:
-    return command(
-        "faces", "Draw faces that stand in for CelebA.", write_all, "images", 20_000, argv
-    )
-
+main = partial(command, "faces", "Draw faces in place of CelebA.", write_all, "images", 20_000)
 
 if __name__ == "__main__":
     sys.exit(main())

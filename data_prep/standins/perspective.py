@@ -150,29 +150,21 @@ def _lit(quads: np.ndarray, colours: np.ndarray, azimuth: np.ndarray) -> np.ndar
     return np.concatenate([np.full((len(azimuth), 1, 3), 255), lit], axis=1)
 
 
-def draw(
-    quads: Float[np.ndarray, "faces 4 3"], colours: UInt8[np.ndarray, "faces 3"],
-    azimuth: Float[np.ndarray, " views"], elevation: Float[np.ndarray, " views"],
-) -> UInt8[np.ndarray, "views 64 64 3"]:  # fmt: skip
-    """Pictures of faces in the unit sphere, seen from angles in degrees; from inside none is seen.
+def draw(quads, colours, azimuth, elevation) -> UInt8[np.ndarray, "views 64 64 3"]:
+    """Pictures of faces (F, 4, 3) in the unit sphere, from angles in degrees (V,).
 
-    Raises ValueError for faces beyond the unit sphere, and for more than 2,046.
+    Each has its colour, (F, 3) uint8, and is seen from outside alone; there may be 2,046 of them.
     """
-    most = (1 << FACE_BITS) - 2
-    if len(quads) > most:
-        raise ValueError(f"{len(quads):,} faces are too many, at most {most:,} can be drawn")
-    if not (quads**2).sum(axis=2).max() < 1 + 1e-9:
-        raise ValueError("the faces reach beyond the unit sphere, which is what the camera sees")
     pictures = np.empty((len(azimuth), HEIGHT, WIDTH, 3), dtype=np.uint8)
+    shifts = np.array([32, 16, 0])  # three channels side by side in an integer, summed at once
     for start in range(0, len(azimuth), VIEWS_AT_ONCE):
         some = slice(start, start + VIEWS_AT_ONCE)
-        # Three channels side by side in one integer, so that they are looked up and summed at once.
-        table = _lit(quads, colours, azimuth[some]) @ np.array([1 << 32, 1 << 16, 1])
+        tables = (_lit(quads, colours, azimuth[some]) << shifts).sum(axis=2)
         seen = _seen(quads, azimuth[some], elevation[some])
-        total = np.take_along_axis(table, seen.reshape(len(seen), -1), 1).reshape(seen.shape)
-        total = sum(total[:, k::SAMPLES] for k in range(SAMPLES))
-        total = sum(total[:, :, k::SAMPLES] for k in range(SAMPLES))
-        for channel in range(3):
-            sums = total >> (32 - 16 * channel) & 0xFFFF
-            pictures[some][..., channel] = (sums + SAMPLES**2 // 2) // SAMPLES**2
+        for picture, table, faces in zip(pictures[some], tables, seen):
+            total = table[faces]
+            total = sum(total[k::SAMPLES] for k in range(SAMPLES))
+            total = sum(total[:, k::SAMPLES] for k in range(SAMPLES))
+            sums = total[..., None] >> shifts & 0xFFFF
+            picture[:] = (sums + SAMPLES**2 // 2) // SAMPLES**2
     return pictures

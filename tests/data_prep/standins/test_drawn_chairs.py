@@ -245,7 +245,7 @@ def test_every_kind_of_part_turns_up_and_every_chair_is_another():
 def test_faces_are_flat_closed_and_inside_the_sphere():
     for chair in range(300):
         quads, colours = faces(model(chair))
-        assert colours.shape == (len(quads), 3)
+        assert colours.shape == (len(quads), 3) and len(quads) <= 2046  # what `draw` can tell apart
         normals = np.cross(quads[:, 2] - quads[:, 0], quads[:, 3] - quads[:, 1])
         assert (np.linalg.norm(normals, axis=1) > 1e-6).all(), chair
         away = ((quads - quads[:, :1]) * normals[:, None]).sum(axis=2) / np.linalg.norm(
@@ -320,12 +320,6 @@ def test_bad_chairs_and_seeds_are_refused(bad):
 def test_bad_angles_are_refused():
     with pytest.raises(ValueError, match="finite"):
         render(model(0), float("nan"), 20)
-    quads = box((-0.5, -0.5, -0.5), (0.5, 0.5, 1))
-    with pytest.raises(ValueError, match="beyond the unit sphere"):
-        draw(quads, in_one_colour(quads, BLACK), angles(0), angles(0))
-    quads = np.concatenate([box((0, 0, 0), (0.1, 0.1, 0.1))] * 342)
-    with pytest.raises(ValueError, match="2,052 faces are too many"):
-        draw(quads, in_one_colour(quads, BLACK), angles(0), angles(0))
 
 
 # --- the set and its files ------------------------------------------------------------------------------------------
