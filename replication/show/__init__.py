@@ -1,1 +1,4 @@
-"""From result files to tables and figures: claims, summaries, pictures. May not import `replication.engine`."""
+"""From result files to tables and figures: claims, summaries, pictures.
+
+May not import `replication.engine`.
+"""

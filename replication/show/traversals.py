@@ -18,7 +18,10 @@ USED_ABOVE = 0.05  # nats of KL; a latent below is labelled as off
 
 @dataclass(frozen=True)
 class Sheet:
-    """One model's sheet, ((2 + rows) * 64, columns * 64) uint8, colour or not, with a label for each row (evaluate.traversal_sheet)."""
+    """One model's sheet (evaluate.traversal_sheet), a label for each row.
+
+    `pixels`: ((2 + rows) * 64, columns * 64) uint8, of colour images with a third axis.
+    """
 
     label: str
     pixels: np.ndarray
@@ -26,7 +29,9 @@ class Sheet:
 
 
 def sheets(shown: ProfileResults, results_dir: str | Path) -> list[Sheet]:
-    """The sheets of the results that have one, in the order of Table 1. `results.collect` has checked their checksums."""
+    """The sheets of the results that have one, in the order of Table 1; `results.collect` has
+    checked them.
+    """
     found = []
     for result in shown.results:
         if not result["picture"]:
@@ -62,7 +67,9 @@ def figure(sheets: list[Sheet], title: str) -> plt.Figure:
 
 
 def frame(cells: np.ndarray) -> Image.Image:
-    """One picture of the animation: shapes dark on white, colours as they are; few shades, which halves its size."""
+    """One picture of the animation: shapes dark on white, colours as they are; in few shades,
+    which halves its size.
+    """
     if cells.ndim == 2:
         return Image.fromarray(255 - np.pad(cells, 2)).quantize(GREYS)
     return Image.fromarray(np.pad(cells, ((2, 2), (2, 2), (0, 0)), constant_values=255)).quantize(
@@ -71,7 +78,9 @@ def frame(cells: np.ndarray) -> Image.Image:
 
 
 def factor_of(sap: dict | None, latent: int) -> str:
-    """The factor that a latent predicts best, with its SAP entry; empty where SAP is not asked for (chairs) or counts it as off."""
+    """The factor that a latent predicts best, with its SAP entry; empty where SAP is not asked for
+    (chairs) or counts the latent as off.
+    """
     if not sap or not any(sap["matrix"][latent]):
         return ""
     best = int(np.argmax(sap["matrix"][latent]))
@@ -79,7 +88,9 @@ def factor_of(sap: dict | None, latent: int) -> str:
 
 
 def animation(sheets: list[Sheet], latents: int, source: str) -> bytes:
-    """A GIF: one column a model, one row a latent (the most used first), moving from end to end and back; `source` is its comment."""
+    """A GIF: one column a model, one row a latent (the most used first), moving from end to end
+    and back; `source` is its comment.
+    """
     columns = sheets[0].pixels.shape[1] // SIDE
     frames = []
     for step in [*range(columns), *range(columns - 2, 0, -1)]:

@@ -1,4 +1,4 @@
-"""Settings that are refused by name, and what each profile plans."""
+"""The plan: the paper's rules, readings that change one thing, each profile's size and order."""
 
 import dataclasses
 
@@ -6,255 +6,286 @@ import pytest
 
 from dipvae_src.settings import check_settings
 from replication import profiles
+from replication.profiles import setting
+
+ROWS = len(profiles.table_1())
+
+
+def shapes(name: str, reading: bool | None = None) -> profiles.Plan:
+    """What a profile does on 2D Shapes; if told, its readings alone, or without them."""
+    plan = profiles.plan(name, data="shapes2d")
+    return [(s, seeds) for s, seeds in plan if reading is None or bool(s.reading) == reading]
+
+
+def points(plan: profiles.Plan) -> dict[str, set[float]]:
+    """The weights of each objective."""
+    found = {}
+    for settings, _ in plan:
+        found.setdefault(settings.objective, set()).add(settings.weight)
+    return found
+
+
+# --- the paper's rules ---
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "words"),
-    [
-        (dict(objective="vae"), ValueError, "unknown objective 'vae'; known: beta-vae"),
-        (dict(network="mlp"), ValueError, "unknown network 'mlp'; known: fc, conv, conv-2x2"),
-        (dict(data="mnist"), ValueError, "unknown data 'mnist'; known: shapes2d, celeba, chairs"),
-        (dict(lambda_od="5"), TypeError, "lambda_od must be a number, not '5'"),
-        (dict(steps="100"), TypeError, "steps must be a whole number, not '100'"),
-        (dict(steps=1.5), TypeError, "steps must be a whole number, not 1.5"),
-        (dict(batch_size=True), TypeError, "batch_size must be a whole number, not True"),
-        (
-            dict(lambda_od=-1.0),
-            ValueError,
-            "lambda_od must be a finite number, 0 or more, not -1.0",
-        ),
-        (dict(lambda_d=float("inf")), ValueError, "lambda_d must be a finite number"),
-        (dict(learning_rate=float("nan")), ValueError, "learning_rate must be a finite number"),
-        (dict(learning_rate=0.0), ValueError, "learning_rate must be above 0"),
-        (dict(steps=0), ValueError, "steps must be at least 1"),
-        (dict(batch_size=1), ValueError, "a covariance needs a batch_size of at least 2"),
-        (dict(beta=4.0), ValueError, "dip-vae-ii has beta 1 by definition"),
-        (dict(objective="dip-vae-i"), ValueError, "lambda_3 belongs to dip-vae-ii"),
-        (dict(latents=1), ValueError, "latents must be at least 2"),
-        (dict(filters=0), ValueError, "filters must be at least 1, not 0"),
-        (
-            dict(memory=1.0),
-            ValueError,
-            "memory belongs to the DIP objectives and is below 1, not 1.0 for dip-vae-ii",
-        ),
-        (dict(memory=-0.5), ValueError, "memory must be a finite number, 0 or more, not -0.5"),
-        (
-            dict(third_moments="all"),
-            ValueError,
-            "unknown third_moments 'all'; known: marginal, joint",
-        ),
-        (
-            dict(reading="backwards"),
-            ValueError,
-            "unknown reading 'backwards'; known: , no third moments, joint",
-        ),
-    ],
+    ("data", "factor_i", "factor_ii"), [("shapes2d", 10, 1), ("celeba", 50, 0.5), ("chairs", 10, 1)]
 )
-def test_bad_settings_are_refused_by_name(tiny, change, error, words):
-    ((name, value),) = change.items()
-    object.__setattr__(
-        tiny, name, value
-    )  # past the tests' own type checker, which users do not have
-    with pytest.raises(error, match=words):
-        check_settings(tiny)
-
-
-def test_settings_that_contradict_each_other_are_refused():
-    with pytest.raises(
-        ValueError,
-        match="memory belongs to the DIP objectives and is below 1, not 0.9 for beta-vae",
-    ):
-        check_settings(profiles.beta_vae(4, memory=0.9))
-    with pytest.raises(
-        ValueError, match="third_moments are penalised only where lambda_3 is above 0"
-    ):
-        check_settings(profiles.dip_vae_ii(5, lambda_3=0, third_moments="joint"))
-
-
-@pytest.mark.parametrize(
-    ("data", "factor_i", "factor_ii", "lambda_3"),
-    [("shapes2d", 10, 1, 200), ("celeba", 50, 0.5, 0), ("chairs", 10, 1, 0)],
-)
-def test_lambda_d_and_lambda_3_follow_the_data_sets_rule(data, factor_i, factor_ii, lambda_3):
+def test_lambda_d_follows_the_data_sets_rule_and_eq_7_stands_alone(data, factor_i, factor_ii):
     for weight in (1, 2, 80, 0.5):
-        first, second = profiles.dip_vae_i(weight, data), profiles.dip_vae_ii(weight, data)
-        assert (first.lambda_od, first.lambda_d, first.lambda_3) == (weight, factor_i * weight, 0)
-        assert (second.lambda_od, second.lambda_d, second.lambda_3) == (
-            weight,
-            factor_ii * weight,
-            lambda_3,
-        )
-        assert first.data == second.data == data and first.beta == second.beta == 1
-    assert profiles.dip_vae_ii(5, data, lambda_3=7).lambda_3 == 7
+        for objective, factor in (("dip-vae-i", factor_i), ("dip-vae-ii", factor_ii)):
+            found = setting(objective, weight, data)
+            weights = (found.lambda_od, found.lambda_d, found.lambda_3, found.beta)
+            assert weights == (weight, factor * weight, 0, 1) and found.data == data
+    assert setting("dip-vae-ii", 5, data, lambda_3=7.0).lambda_3 == 7
 
 
 def test_each_data_set_has_its_network_and_batch():
-    shapes, faces, chairs = (
-        profiles.beta_vae(1, data) for data in ("shapes2d", "celeba", "chairs")
-    )
-    assert (
-        shapes.network,
-        shapes.width,
-        shapes.latents,
-        shapes.batch_size,
-        shapes.test_images,
-    ) == ("fc", 1200, 10, 400, 73_728)
-    assert (faces.network, faces.width, faces.latents, faces.batch_size, faces.filters) == (
-        "conv",
-        256,
-        32,
-        100,
-        32,
-    )
-    assert (
-        chairs.network == "conv-2x2" and faces.test_images == 19_962 and chairs.test_images == 8_618
-    )
-
-
-def test_the_paper_profile_is_the_papers_sweep():
-    full = [(s, seeds) for s, seeds in profiles.plan("paper", data="shapes2d") if not s.reading]
-    plan = dict(full)
-    assert {s.beta for s in plan if s.objective == "beta-vae"} == {
-        1,
-        4,
-        8,
-        16,
-        25,
-        32,
-        60,
-        64,
-        100,
-        128,
-        200,
-        256,
+    found = {
+        data: dataclasses.astuple(setting("beta-vae", 1, data))[8:14] for data in profiles.DATA_SETS
     }
-    for objective, factor in (("dip-vae-i", 10), ("dip-vae-ii", 1)):
-        chosen = [s for s in plan if s.objective == objective]
-        assert {s.lambda_od for s in chosen} == {1, 2, 5, 10, 20, 50, 80, 100, 500}
-        assert all(s.lambda_d == factor * s.lambda_od for s in chosen)
-    assert (
-        len(plan) == len(full) == 30
-        and [len(seeds) for seeds in plan.values()] == [10] * 6 + [3] * 24
-    )
-    assert {(s.width, s.batch_size, s.learning_rate, s.latents, s.test_images) for s in plan} == {
-        (1200, 400, 1e-4, 10, 73_728)
+    # network, width, filters, latents, batch, steps
+    assert found == {
+        "shapes2d": ("fc", 1200, 32, 10, 400, 100_000),
+        "celeba": ("conv", 256, 32, 32, 100, 100_000),
+        "chairs": ("conv-2x2", 256, 32, 32, 100, 100_000),
     }
-    assert list(plan)[:6] == profiles.table_1() and profiles.profile("paper").left_out() == ""
+    images = [setting("beta-vae", 1, data).test_images for data in profiles.DATA_SETS]
+    assert images == [73_728, 19_962, 8_618]
 
 
-def test_the_paper_profile_has_the_rows_of_both_tables_and_all_chairs():
-    plan = [s for s, _ in profiles.plan("paper", data="celeba")]
-    assert plan[:6] == profiles.table_1("celeba") and {s.beta for s in plan} >= {1, 2, 4, 8, 32}
-    assert [(s.objective, s.weight) for s in plan[:6]] == [
-        ("beta-vae", 1), ("beta-vae", 4), ("beta-vae", 32), ("dip-vae-i", 2), ("dip-vae-ii", 1), ("dip-vae-ii", 80)]  # fmt: skip
-    assert all(profiles.profile("paper").left_out(data) == "" for data in profiles.DATA_SETS)
-    assert [s for s, _ in profiles.plan("paper", data="chairs")] == profiles.table_1("chairs")
+def test_what_is_not_known_is_refused_by_name():
+    known = "known: shapes2d, celeba, chairs"
+    for call in (
+        lambda: setting("dip-vae-i", 5, "mnist"),
+        lambda: profiles.experiment("smoke", "dip-vae-i", 5, "mnist"),
+        lambda: profiles.plan("smoke", data="mnist"),
+    ):
+        with pytest.raises(ValueError, match=f"unknown data 'mnist'; {known}"):
+            call()
+    with pytest.raises(ValueError, match="unknown objective 'vae'; known: beta-vae, dip-vae-i, "):
+        setting("vae", 1)
+    with pytest.raises(ValueError, match="the night profile does nothing on celeba; it has shapes"):
+        profiles.experiment("night", "dip-vae-i", 2, "celeba")
+    names = "smoke, quick, evening, night, paper"
+    with pytest.raises(ValueError, match=f"unknown profile 'fast'; the profiles are {names}"):
+        profiles.plan("fast")
 
 
-@pytest.mark.parametrize("name", profiles.PROFILES)
-def test_a_plan_is_its_data_sets_one_after_the_other(name):
-    parts = [profiles.plan(name, data=data) for data in profiles.DATA_SETS]
-    assert profiles.plan(name) == [experiment for part in parts for experiment in part] and all(
-        parts
-    )
-    for data, part in zip(profiles.DATA_SETS, parts):
-        assert {s.data for s, _ in part} == {data}
-        rows = profiles.table_1(data, **profiles.PROFILES[name].parts[data].common)
-        assert [s for s, _ in part][: len(rows)] == rows
-        assert all(s == check_settings(s) for s, _ in part)
+@pytest.mark.parametrize("weight", [True])
+def test_a_weight_is_a_number(weight):
+    with pytest.raises(TypeError, match="weight must be a number .beta or lambda_od., not True"):
+        setting("beta-vae", weight)
 
 
-def test_what_is_left_out_is_told_by_data_set():
-    smoke = profiles.profile("smoke")
-    assert smoke.left_out().startswith(
-        "width 32 for 1200, 60 steps for 100,000, batch 64 for 400, learning rate 0.001 for 0.0001"
-    )
-    network = "4 filters for 32, width 32 for 256, 10 latents for 32"
-    assert smoke.left_out("celeba").startswith(f"{network}, 30 steps for 100,000, batch 32 for 100")
-    assert smoke.left_out("chairs").endswith("200 test images for 8,618")
+def test_settings_that_contradict_each_other_are_refused():
+    with pytest.raises(ValueError, match="memory belongs to the DIP objectives"):
+        setting("beta-vae", 4, memory=0.9)
+    with pytest.raises(ValueError, match="third_moments"):
+        setting("dip-vae-ii", 5, third_moments="joint")
 
 
 # --- other readings ---
 
 CHANGED = {
-    "no third moments": ("lambda_3", 200.0, 0.0), "joint third moments": ("third_moments", "marginal", "joint"),
-    "running covariance": ("memory", 0.0, 0.9), "batch 64": ("batch_size", 400, 64), "half the steps": ("steps", 100_000, 50_000),
-}  # fmt: skip
+    "third moments": {"lambda_3": 200.0},
+    "joint third moments": {"lambda_3": 200.0, "third_moments": "joint"},
+    "running covariance": {"memory": 0.9},
+    "batch 64": {"batch_size": 64},
+    "half the steps": {"steps": 50_000},
+    "width 256": {"width": 256},
+}
 
 
 @pytest.mark.parametrize("reading", profiles.READINGS)
-def test_a_reading_changes_one_thing(reading):
-    base = profiles.dip_vae_ii(5)
-    other, (field, before, after) = profiles.read_otherwise(base, reading), CHANGED[reading]
+def test_a_reading_changes_what_its_name_says(reading):
+    base = setting("dip-vae-ii", 5)
+    other = profiles.read_otherwise(base, reading)
     a, b = dataclasses.asdict(base), dataclasses.asdict(other)
-    assert {name for name in a if a[name] != b[name]} == {field, "reading"}
-    assert (a[field], b[field]) == (before, after) and other.reading == reading
+    changed = {name: b[name] for name in a if a[name] != b[name]}
+    assert changed == CHANGED[reading] | {"reading": reading}
     assert other.label == f"DIP-VAE-II (lambda_od 5), {reading}" and other.weight == base.weight
     assert other == profiles.experiment("paper", "dip-vae-ii", 5, reading=reading)
 
 
 def test_unknown_and_idle_readings_are_refused():
-    with pytest.raises(
-        ValueError,
-        match="unknown reading 'batch 65'; known: no third moments, joint third moments, running covariance",
-    ):
-        profiles.read_otherwise(profiles.dip_vae_ii(5), "batch 65")
+    known = "known: third moments, joint third moments, running covariance"
+    with pytest.raises(ValueError, match=f"unknown reading 'batch 65'; {known}"):
+        profiles.read_otherwise(setting("dip-vae-ii", 5), "batch 65")
     for settings, reading in (
-        (profiles.dip_vae_ii(5, "celeba"), "no third moments"), (profiles.dip_vae_i(5), "no third moments"),
-        (profiles.dip_vae_ii(5, batch_size=64), "batch 64"),
-    ):  # fmt: skip
+        (setting("dip-vae-ii", 5, lambda_3=200.0), "third moments"),
+        (setting("dip-vae-ii", 5, batch_size=64), "batch 64"),
+        (setting("dip-vae-ii", 5, "celeba"), "width 256"),
+    ):
         with pytest.raises(ValueError, match=f"the reading '{reading}' changes nothing of DIP-VAE"):
             profiles.read_otherwise(settings, reading)
-    with pytest.raises(ValueError, match="memory belongs to the DIP objectives"):
-        profiles.read_otherwise(profiles.beta_vae(4), "running covariance")
-    with pytest.raises(
-        ValueError, match="third_moments are penalised only where lambda_3 is above 0"
+    for settings, reading, words in (
+        (setting("beta-vae", 4), "running covariance", "memory belongs to the DIP objectives"),
+        (setting("dip-vae-i", 4), "third moments", "lambda_3 belongs to dip-vae-ii"),
     ):
-        profiles.read_otherwise(profiles.dip_vae_i(4), "joint third moments")
+        with pytest.raises(ValueError, match=words):
+            profiles.read_otherwise(settings, reading)
 
 
-def test_unknown_data_are_refused():
-    with pytest.raises(ValueError, match="unknown data 'mnist'; known: shapes2d, celeba, chairs"):
-        profiles.experiment("smoke", "dip-vae-i", 5, "mnist")
-    with pytest.raises(ValueError, match="unknown data 'mnist'; known: shapes2d, celeba, chairs"):
-        profiles.plan("smoke", data="mnist")
+@pytest.mark.parametrize("name", profiles.PROFILES)
+def test_every_reading_stands_beside_the_model_that_it_reads_otherwise(name):
+    """tables.readings takes their difference seed by seed, so the model has all seeds of it."""
+    plan = {s.label: set(seeds) for s, seeds in shapes(name)}
+    for settings, seeds in shapes(name, reading=True):
+        assert set(seeds) <= plan[settings.label.removesuffix(f", {settings.reading}")]
 
 
-def test_every_reading_stands_beside_the_model_that_it_reads_otherwise():
-    """tables.readings compares the two; the quick profile reads II in every way, and I with a running covariance."""
-    for name in profiles.PROFILES:
-        for data in profiles.DATA_SETS:
-            plan = [s for s, _ in profiles.plan(name, data=data)]
-            plain = {s.label for s in plan if not s.reading}
-            assert {s.label.removesuffix(f", {s.reading}") for s in plan if s.reading} <= plain
-    read = {(s.reading, s.objective) for s, _ in profiles.plan("quick") if s.reading}
-    assert read == {(reading, "dip-vae-ii") for reading in profiles.READINGS} | {
-        ("running covariance", "dip-vae-i")
+# --- profiles ---
+
+
+@pytest.mark.parametrize("name", profiles.PROFILES)
+def test_a_plan_is_its_data_sets_one_after_the_other_the_rows_of_table_1_first(name):
+    parts = {data: profiles.plan(name, data=data) for data in profiles.DATA_SETS}
+    assert profiles.plan(name) == [experiment for part in parts.values() for experiment in part]
+    assert {data for data, part in parts.items() if part} == set(profiles.PROFILES[name].parts)
+    for data, part in parts.items():
+        assert {s.data for s, _ in part} <= {data}
+        if part:
+            rows = profiles.table_1(data, **profiles.PROFILES[name].parts[data].common)
+            assert [s for s, _ in part][: len(rows)] == rows
+        assert all(s == check_settings(s) for s, _ in part)
+
+
+@pytest.mark.parametrize("name", profiles.PROFILES)
+def test_run_names_are_unique(name):
+    names = [settings.name for settings, _ in profiles.plan(name)]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "runs"),
+    [
+        ("smoke", 10, 10),  # 6 rows, 4 readings
+        ("quick", 6, 18),
+        ("evening", 19, 205),  # 6 x 20, 2 x 10, 6 x 5, 2 x 10, 3 x 5
+        ("night", 6, 18),
+        ("paper", 50, 192),  # 6 x 10, 24 x 3, 9 x 3, 2 x 3, 3 x 3, 3 x 3, 3 x 3
+    ],
+)
+def test_how_large_each_profile_is_on_2d_shapes(name, settings, runs):
+    plan = shapes(name)
+    assert (len(plan), sum(len(seeds) for _, seeds in plan)) == (settings, runs)
+
+
+def test_the_paper_profile_is_the_papers_sweep():
+    plan = dict(shapes("paper", reading=False))
+    lambdas = {1, 2, 5, 10, 20, 50, 80, 100, 500}
+    assert points(list(plan.items())) == {
+        "beta-vae": {1, 4, 8, 16, 25, 32, 60, 64, 100, 128, 200, 256},
+        "dip-vae-i": lambdas,
+        "dip-vae-ii": lambdas,
+    }
+    assert [len(seeds) for seeds in plan.values()] == [10] * 6 + [3] * 24
+    sizes = {(s.width, s.batch_size, s.learning_rate, s.latents, s.test_images) for s in plan}
+    assert sizes == {(1200, 400, 1e-4, 10, 73_728)}
+    assert list(plan)[:ROWS] == profiles.table_1()
+    third = [s for s, _ in shapes("paper", reading=True) if s.reading == "third moments"]
+    assert {s.lambda_od for s in third} == lambdas and {s.lambda_3 for s in third} == {200}
+
+
+def test_the_paper_profile_has_the_rows_of_both_tables_and_all_chairs():
+    plan = [s for s, _ in profiles.plan("paper", data="celeba")]
+    assert plan[:6] == profiles.table_1("celeba")
+    assert {s.beta for s in plan} >= {1, 2, 4, 8, 32}
+    rows = (("beta-vae", 1), ("beta-vae", 4), ("beta-vae", 32))
+    rows += (("dip-vae-i", 2), ("dip-vae-ii", 1), ("dip-vae-ii", 80))
+    assert tuple((s.objective, s.weight) for s in plan[:6]) == rows
+    assert [s for s, _ in profiles.plan("paper", data="chairs")] == profiles.table_1("chairs")
+
+
+@pytest.mark.parametrize(("name", "steps", "seeds"), [("quick", 200, 3), ("evening", 1_000, 20)])
+def test_quick_and_evening_are_the_papers_network_trained_briefly(name, steps, seeds):
+    plan = shapes(name, reading=False)
+    sizes = {(s.width, s.batch_size, s.learning_rate, s.steps, s.test_images) for s, _ in plan}
+    assert sizes == {(1200, 400, 1e-3, steps, 10_000)}
+    assert [its for _, its in plan[:ROWS]] == [tuple(range(seeds))] * ROWS
+
+
+def test_evening_has_four_points_a_curve_and_its_readings():
+    assert points(shapes("evening", reading=False)) == {
+        "beta-vae": {1, 4, 16, 60}, "dip-vae-i": {1, 10, 100, 500}, "dip-vae-ii": {1, 5, 50, 500},
+    }  # fmt: skip
+    found = {(s.reading, s.objective, s.weight): len(its) for s, its in shapes("evening", True)}
+    assert found == {
+        ("third moments", "dip-vae-ii", 5): 10,
+        ("third moments", "dip-vae-ii", 500): 10,
+        ("running covariance", "dip-vae-i", 10): 10,
+        ("running covariance", "dip-vae-ii", 5): 10,
+        ("width 256", "beta-vae", 1): 5,
+        ("width 256", "dip-vae-i", 10): 5,
+        ("width 256", "dip-vae-ii", 5): 5,
     }
 
 
-def test_pictures_are_of_the_first_seed_of_the_rows_of_table_1():
-    keeping = [s for s, _ in profiles.plan("quick") if profiles.keeps_pictures(s, 0)]
-    assert keeping == [
-        s
-        for data, part in profiles.PROFILES["quick"].parts.items()
-        for s in profiles.table_1(data, **part.common)
-    ]
-    assert not any(profiles.keeps_pictures(s, 1) for s in keeping)
+def test_night_is_the_evening_ten_times_as_long():
+    night, evening = profiles.plan("night"), shapes("evening")
+    assert profiles.PROFILES["night"].longer_than == "evening"
+    for (long, seeds), (short, more) in zip(night, evening[:ROWS], strict=True):
+        assert long == dataclasses.replace(short, steps=10 * short.steps)
+        assert seeds == (0, 1, 2) == more[:3]
 
 
-def test_seeds_and_profiles_are_checked():
+def test_what_is_left_out_is_told_by_data_set():
+    smoke = profiles.profile("smoke")
+    start = "width 32 instead of 1200, 60 steps instead of 100,000, batch 64 instead of 400, "
+    assert smoke.left_out().startswith(start + "learning rate 0.001 instead of 0.0001")
+    network = "width 32 instead of 256, 4 filters instead of 32, 30 steps instead of 100,000"
+    assert smoke.left_out("celeba").startswith(network)
+    assert "200 test images instead of 8,618" in smoke.left_out("chairs")
+    assert "90 test images instead of 8,618" in smoke.left_out("chairs", images=90)
+    paper = profiles.profile("paper")
+    assert all(paper.left_out(data) == "" for data in profiles.DATA_SETS)
+
+
+def test_seeds_are_checked():
     assert {seeds for _, seeds in profiles.plan("quick", 2)} == {(0, 1)}
     for seeds in (0, -1, profiles.MAX_SEEDS + 1):
         with pytest.raises(ValueError, match="SEEDS must be a whole number from 1 to 100"):
             profiles.plan("quick", seeds)
-    with pytest.raises(
-        ValueError, match="unknown profile 'fast'; the profiles are smoke, quick, evening, paper"
-    ):
-        profiles.plan("fast")
 
 
-def test_run_names_are_unique_in_every_profile():
+# --- order ---
+
+
+def test_the_rows_of_table_1_come_seed_by_seed_before_anything_else():
+    runs = profiles.in_order(shapes("evening"))
+    assert sorted(map(str, runs)) == sorted(
+        str((settings, seed)) for settings, seeds in shapes("evening") for seed in seeds
+    )
+    rows = [s for s, _ in shapes("evening")[:ROWS]]
+    assert runs[: 20 * ROWS] == [(settings, seed) for seed in range(20) for settings in rows]
+    rest = [settings.reading for settings, _ in runs[20 * ROWS :]]
+    assert list(dict.fromkeys(rest)) == ["third moments", "", "running covariance", "width 256"]
+    assert (
+        rest
+        == ["third moments"] * 20 + [""] * 30 + ["running covariance"] * 20 + ["width 256"] * 15
+    )
+    third = [(s.lambda_od, seed) for s, seed in runs[20 * ROWS :] if s.reading == "third moments"]
+    assert third == [(weight, seed) for seed in range(10) for weight in (5, 500)]
+
+
+def test_data_sets_come_one_after_the_other():
     for name in profiles.PROFILES:
-        names = [settings.name for settings, _ in profiles.plan(name)]
-        assert len(set(names)) == len(names)
+        data = [settings.data for settings, _ in profiles.in_order(profiles.plan(name))]
+        assert data == sorted(data, key=list(profiles.DATA_SETS).index)
+
+
+def test_what_is_left_of_a_plan_keeps_its_order():
+    (first, _), (second, _) = shapes("quick")[:2]
+    left = profiles.in_order([(first, (2,)), (second, (0, 2))])
+    assert left == [(second, 0), (first, 2), (second, 2)]
+
+
+def test_pictures_are_of_the_first_seed_of_the_rows_of_table_1():
+    keeping = [s for s, _ in profiles.plan("evening") if profiles.keeps_pictures(s, 0)]
+    rows = [
+        s
+        for data, part in profiles.PROFILES["evening"].parts.items()
+        for s in profiles.table_1(data, **part.common)
+    ]
+    assert keeping == rows and not any(profiles.keeps_pictures(s, 1) for s in keeping)

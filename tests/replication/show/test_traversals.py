@@ -1,0 +1,66 @@
+"""Traversals as sheets left them: labelled by what latents do, cut, and set in motion."""
+
+import made_up
+import numpy as np
+import pytest
+from PIL import Image
+
+from replication import profiles
+from replication.show import traversals
+
+
+def played(path):
+    """The frames of an animation, (frames, height, width, 3)."""
+    gif = Image.open(path)
+    frames = []
+    for frame in range(gif.n_frames):
+        gif.seek(frame)
+        frames.append(np.asarray(gif.convert("RGB")))
+    return np.array(frames)
+
+
+def test_animation_cuts_the_most_used_latents_and_goes_there_and_back(tmp_path):
+    rows, columns = 4, 3
+    tiles = 20 * np.arange(rows * columns, dtype=np.uint8).reshape(rows, columns)
+    sheet = traversals.Sheet("model", tiles.repeat(64, axis=0).repeat(64, axis=1), ["a"] * rows)
+    animation = traversals.animation([sheet, sheet], latents=2, source="notebook 07")
+    (tmp_path / "t.gif").write_bytes(animation)
+    gif = Image.open(tmp_path / "t.gif")
+    assert gif.n_frames == 4 and gif.size == (2 * 64 + 4, 2 * 64 + 4)
+    assert gif.info["comment"] == b"notebook 07"
+    shades = 255 - played(tmp_path / "t.gif")[:, [10, 100], 10, 0]
+    assert shades.tolist() == [[120, 180], [140, 200], [160, 220], [140, 200]]
+
+
+def test_animation_of_colour_keeps_its_colours(tmp_path):
+    pixels = np.zeros((4 * 64, 2 * 64, 3), np.uint8)
+    pixels[128:192, :64], pixels[128:192, 64:], pixels[192:] = (200, 0, 0), (0, 200, 0), (0, 0, 200)
+    sheet = traversals.Sheet("model", pixels, ["a"] * 4)
+    (tmp_path / "t.gif").write_bytes(traversals.animation([sheet], 2, "notebook 07"))
+    frames = played(tmp_path / "t.gif")
+    assert frames.shape == (2, 2 * 64 + 4, 64 + 4, 3)
+    assert frames[:, 10, 10].tolist() == [[200, 0, 0], [0, 200, 0]]
+    assert frames[:, 100, 10].tolist() == [[0, 0, 200]] * 2
+    assert frames[:, 0, 0].tolist() == [[255] * 3] * 2
+
+
+@pytest.mark.parametrize(
+    ("data", "uses"),
+    [
+        ("celeba", ["KL 3.50, Wearing_Lipstick 0.40", "KL 1.00, Smiling 0.30"]),
+        ("chairs", ["KL 3.50", "KL 1.00"]),
+    ],
+)
+def test_sheets_are_those_of_table_1_labelled_by_what_their_latents_do(tmp_path, data, uses):
+    """SAP is 0.2: the third latent has 0.2 more for the second attribute, the first 0.1 more."""
+    shown = made_up.shown("smoke", data)
+    for result in shown.results:
+        if result["picture"]:
+            sheet = Image.fromarray(np.zeros((5 * 64, 2 * 64, 3), np.uint8))
+            sheet.save(tmp_path / result["picture"]["file"])
+    found = traversals.sheets(shown, tmp_path)
+    assert [sheet.label for sheet in found] == [s.label for s in profiles.table_1(data)]
+    assert found[0].rows[:4] == ["test images", "reconstructed", *uses]
+    assert found[0].pixels.shape == (320, 128, 3)
+    shown.results[0]["metrics"]["kl_per_latent"][1] = 0.01
+    assert traversals.sheets(shown, tmp_path)[0].rows[4] == "KL 0.01, off"
