@@ -1,4 +1,4 @@
-"""The official file, with small archives in its place: packing, comparison, and every way it can be wrong."""
+"""The official file, with small archives in its place: packing, and all that can be wrong."""
 
 import csv
 import hashlib
@@ -20,7 +20,7 @@ IMAGES = 3 * 1024 + 100
 
 
 def make_archive(path: Path, images=None, labels=None, **changed) -> dict:
-    """A small archive laid out as the published one; returns the checksums that `pack_archive` takes."""
+    """A small archive laid out as the published one; returns the checksum for `pack_archive`."""
     classes = shapes2d.classes_of(np.arange(IMAGES))
     arrays = {
         "metadata": np.array({"title": "would be unpickled"}, dtype=object),
@@ -187,12 +187,12 @@ def test_command_with_a_missing_file(tmp_path, capsys):
     assert capsys.readouterr().err == f"data_prep.dsprites: there is no file {tmp_path}/no.npz\n"
 
 
-# --- download -----------------------------------------------------------------------------------------------------
+# --- download -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def server(monkeypatch):
-    """A server on this machine; `content` is what it has, `cut` bytes of an answer are sent before it hangs up."""
+    """A server of `content` on this machine, which hangs up after `cut` bytes of an answer."""
     monkeypatch.setenv("NO_PROXY", "*")
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -276,7 +276,7 @@ def test_offline_is_one_clear_line(tmp_path, monkeypatch, capsys):
     assert complaint.count("\n") == 1 and "offline?" in complaint and "--path" in complaint
 
 
-# --- the animation ------------------------------------------------------------------------------------------------
+# --- the animation --------------------------------------------------------------------------------
 
 
 def save_animation(path: Path, frames: np.ndarray, bright: int = 255) -> None:
@@ -305,11 +305,11 @@ def test_wrong_animations_are_refused(tmp_path):
         dsprites.read_animation(tmp_path / "grey.gif")
 
 
-# --- calibration --------------------------------------------------------------------------------------------------
+# --- calibration ----------------------------------------------------------------------------------
 
 
 def test_calibration_on_an_animation_like_the_published_one(tmp_path):
-    """Its frames are named by their hashes; the outlines of shapes2d are right on all of them, and others are not."""
+    """The outlines of shapes2d are right on all frames, known by hash, and others are not."""
     with open(Path(shapes2d.__file__).with_name("shapes2d_frames.csv"), newline="") as file:
         labels = [[int(row[name]) for name in shapes2d.FACTORS] for row in csv.DictReader(file)]
     save_animation(tmp_path / "a.gif", shapes2d.render(np.array(labels)))

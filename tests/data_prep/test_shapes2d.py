@@ -1,4 +1,4 @@
-"""The drawn data set: every published frame to the pixel, the whole set's checksum, its order, and bad input."""
+"""The drawn set: every published frame to the pixel, its checksum, its order, bad input."""
 
 import csv
 import errno
@@ -18,7 +18,8 @@ from data_prep import packed, shapes2d
 
 FRAMES = Path(shapes2d.__file__).with_name("shapes2d_frames.csv")
 
-# Frames that are not exact, as {classes: pixels that differ}. There are none; a frame named here must also be in the CSV.
+# Frames that are not exact, as {classes: pixels that differ}. There are none; a frame named here
+# must also be in the CSV.
 NOT_EXACT: dict[tuple[int, ...], int] = {}
 
 # Measured on the whole set: images that look the same under different labels count once.
@@ -85,7 +86,7 @@ def test_number_of_distinct_images(whole_set):
 
 
 def slow_picture(shape: int, scale: int, orientation: int, pos_x: int, pos_y: int) -> np.ndarray:
-    """One image by exact fractions, pixel by pixel: count the outline's crossings left of or at the pixel's centre."""
+    """One image by exact fractions: count the crossings left of or at each pixel's centre."""
     outline = (shapes2d.square, shapes2d.ellipse, shapes2d.heart)[shape]()
     x, y = shapes2d.placed(outline, scale, orientation, np.array([pos_x]), np.array([pos_y]))
     corners = [(Fraction(int(a), 256), Fraction(int(b), 256)) for a, b in zip(x[0], y[0])]
@@ -121,7 +122,7 @@ def test_edges_through_pixel_centres_belong_to_the_left_and_the_top():
 
 
 def test_no_corner_is_near_a_rounding_tie():
-    """A corner within 1e-9 of half a step could be rounded differently by another machine's sine."""
+    """A corner within 1e-9 of half a step could be rounded otherwise by another machine's sine."""
     nearest = 1.0
     for shape in (shapes2d.square(), shapes2d.ellipse(), shapes2d.heart()):
         for turn in shapes2d.FACTOR_VALUES["orientation"]:
@@ -193,7 +194,7 @@ def test_bad_index_is_refused(index):
         shapes2d.classes_of(np.array(index))
 
 
-# --- writing ------------------------------------------------------------------------------------------------------
+# --- writing --------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -301,8 +302,9 @@ def test_images_that_are_not_those_expected_are_not_kept(tmp_path, small_set, mo
 
 
 def test_interrupted_writing_leaves_no_whole_set(tmp_path):
-    """Kill the command while it writes: what is left must not pass for the data, and the next call must not mind it."""
-    script = "import os, signal\nfrom data_prep import shapes2d\nfirst = next(shapes2d.packed_pieces())\n"
+    """Kill the command while it writes: what is left must not pass for the data."""
+    script = "import os, signal\nfrom data_prep import shapes2d\n"
+    script += "first = next(shapes2d.packed_pieces())\n"
     script += "def pieces():\n    yield first\n    os.kill(os.getpid(), signal.SIGKILL)\n"
     script += f"shapes2d.packed_pieces = pieces\nshapes2d.main(['--out', {str(tmp_path)!r}])\n"
     environment = os.environ | {"PYTHONPATH": str(FRAMES.parent.parent)}

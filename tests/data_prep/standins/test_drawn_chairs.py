@@ -1,4 +1,4 @@
-"""The stand-in chairs: projection, hidden surfaces and light by known answers and a slow ray caster; the set and its files."""
+"""The stand-in chairs, by known answers and a slow ray caster; the set and its files."""
 
 import errno
 import io
@@ -40,12 +40,13 @@ def in_one_colour(quads: np.ndarray, colour) -> np.ndarray:
     return np.full((len(quads), 3), colour, dtype=np.uint8)
 
 
-# --- projection -----------------------------------------------------------------------------------------------------
+# --- projection -----------------------------------------------------------------------------------
 
 
 def test_a_point_projected_by_hand():
-    # From azimuth 90 and elevation 30 the camera is at (3.4641, 0, 2): right is (0, 1, 0), up (-0.5, 0, 0.8660), away
-    # (-0.8660, 0, -0.5). (0.2, 0.3, 0.4) is 0.3 to the right, -0.1 + 0.3464 up, and 4 - 0.1732 - 0.2 away.
+    # From azimuth 90 and elevation 30 the camera is at (3.4641, 0, 2): right is (0, 1, 0), up
+    # (-0.5, 0, 0.8660), away (-0.8660, 0, -0.5). (0.2, 0.3, 0.4) is 0.3 to the right, -0.1 + 0.3464
+    # up, and 4 - 0.1732 - 0.2 away.
     x, y = project(np.array([0.2, 0.3, 0.4]), angles(90), angles(30))
     assert pytest.approx(371.806, abs=1e-3) == FOCAL  # 96 sqrt(15)
     assert x == pytest.approx(96 + 371.806 * 0.3 / 3.6268, abs=1e-2)
@@ -86,12 +87,13 @@ def test_the_camera_goes_round_counter_clockwise_and_looks_down():
     assert place(front, 2)[1] < -10 and place(side, 2)[1] < -10  # +z is up
 
 
-# --- silhouettes and hidden surfaces -------------------------------------------------------------------------------
+# --- silhouettes and hidden surfaces --------------------------------------------------------------
 
 
 def test_a_cube_from_the_front_is_a_square_of_known_size():
-    # Half-side 0.5, front face 3.5 away: 371.806 * 0.5 / 3.5 = 53.115 samples either side of 96, which holds the 106 sample
-    # centres 43.5 to 148.5. Pixels 15 to 48 are covered in full, 14 and 49 by two samples of three.
+    # Half-side 0.5, front face 3.5 away: 371.806 * 0.5 / 3.5 = 53.115 samples either side of 96,
+    # which holds the 106 sample centres 43.5 to 148.5. Pixels 15 to 48 are covered in full, 14 and
+    # 49 by two samples of three.
     quads = box((-0.5, -0.5, -0.5), (0.5, 0.5, 0.5))
     picture = draw(quads, in_one_colour(quads, BLACK), angles(0), angles(0))[0]
     cover = np.zeros(64)
@@ -144,7 +146,7 @@ VIEWS = [(0, 58, 20), (4, 151, 30), (9, 290, 20), (26, 12, 30), (40, 222, 30)]
 def ray_cast(
     quads: np.ndarray, colours: np.ndarray, azimuth: float, elevation: float
 ) -> np.ndarray:
-    """One picture, slowly: a ray through each sample, against the planes through the eye and each face's edges."""
+    """One picture, slowly: a ray a sample, against the planes through the eye and each edge."""
     a, e = math.radians(azimuth), math.radians(elevation)
     turn = np.array(
         [(math.cos(a), math.sin(a), 0), (-math.sin(a), math.cos(a), 0), (0, 0, 1)]
@@ -188,7 +190,7 @@ def test_chairs_are_what_a_ray_caster_sees(chair, azimuth, elevation):
     ).sum() <= 2  # none where this was written; a sample may lie on an edge to the last bit
 
 
-# --- light ----------------------------------------------------------------------------------------------------------
+# --- light ----------------------------------------------------------------------------------------
 
 
 def test_light_from_above_by_hand(monkeypatch):
@@ -229,7 +231,7 @@ def test_no_chair_melts_into_the_white():
         ), chair
 
 
-# --- models ---------------------------------------------------------------------------------------------------------
+# --- models ---------------------------------------------------------------------------------------
 
 
 def test_every_kind_of_part_turns_up_and_every_chair_is_another():
@@ -322,7 +324,7 @@ def test_bad_angles_are_refused():
         render(model(0), float("nan"), 20)
 
 
-# --- the set and its files ------------------------------------------------------------------------------------------
+# --- the set and its files ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("chairs", "held_out"), [(2, 1), (10, 1), (200, 20), (1393, 139)])
@@ -474,7 +476,8 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch, capsys):
 
 def test_a_killed_write_is_not_taken_for_the_set(tmp_path):
     script = "import os, signal\nfrom data_prep.standins import chairs as s\nreal = s.model\n"
-    script += "s.model = lambda chair, seed: os.kill(os.getpid(), signal.SIGKILL) if chair else real(chair, seed)\n"
+    script += "kill = lambda: os.kill(os.getpid(), signal.SIGKILL)\n"
+    script += "s.model = lambda chair, seed: kill() if chair else real(chair, seed)\n"
     script += f"s.main(['--out', {str(tmp_path)!r}, '--chairs', '2'])\n"
     environment = os.environ | {"PYTHONPATH": str(Path(standin_chairs.__file__).parents[2])}
     assert (

@@ -1,4 +1,4 @@
-"""The stand-in faces: same seed, same bytes; every attribute seen where it is said to be; labels that go together as said."""
+"""The stand-in faces: same seed, same bytes; attributes seen where and as often as is said."""
 
 import errno
 import hashlib
@@ -16,27 +16,33 @@ from data_prep.standins import draw_faces, faces
 
 K, NUISANCES = len(faces.ATTRIBUTES), tuple(faces.NUISANCES)
 TABLE_2 = (
-    "Arched_Eyebrows", "Attractive", "Bangs", "Black_Hair", "Blond_Hair", "Heavy_Makeup", "Male", "Mouth_Slightly_Open",
-    "No_Beard", "Wavy_Hair", "Wearing_Hat", "Wearing_Lipstick",
+    "Arched_Eyebrows", "Attractive", "Bangs", "Black_Hair", "Blond_Hair", "Heavy_Makeup", "Male",
+    "Mouth_Slightly_Open", "No_Beard", "Wavy_Hair", "Wearing_Hat", "Wearing_Lipstick",
 )  # fmt: skip
 HAIR = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")
 
-# Where an attribute is seen: (depth, half-width, top, bottom) of a box in the face's units. As the head turns, the box moves by
-# depth * yaw to the right and depth * pitch down. `Attractive` is seen nowhere.
+# Where an attribute is seen: (depth, half-width, top, bottom) of a box in the face's units. As the
+# head turns, the box moves by depth * yaw to the right and depth * pitch down. `Attractive` is seen
+# nowhere.
 REGIONS = {
-    "Arched_Eyebrows": (0.8, 0.95, -0.7, -0.15), "Bald": (0, 1.45, -1.75, 2.2), "Bangs": (0, 1.35, -1.25, 0.45),
-    "Big_Nose": (1.05, 0.45, -0.35, 0.7), "Black_Hair": (0, 1.45, -1.75, 2.2), "Blond_Hair": (0, 1.45, -1.75, 2.2),
-    "Brown_Hair": (0, 1.45, -1.75, 2.2), "Bushy_Eyebrows": (0.8, 0.95, -0.7, -0.15), "Eyeglasses": (0.85, 1.25, -0.55, 0.35),
-    "Goatee": (0.9, 0.4, 0.75, 1.5), "Gray_Hair": (0, 1.45, -1.75, 2.2), "Heavy_Makeup": (0.8, 1.1, -0.55, 0.75),
-    "Male": (0, 2.1, -1.75, 2.3), "Mouth_Slightly_Open": (0.92, 0.5, 0.5, 1.1), "Mustache": (0.98, 0.5, 0.45, 0.85),
-    "Narrow_Eyes": (0.8, 0.85, -0.4, 0.1), "No_Beard": (0, 1.1, 0.0, 1.5), "Pale_Skin": (0, 1.4, -1.25, 2.2),
-    "Smiling": (0.92, 0.6, 0.45, 1.25), "Wavy_Hair": (0, 1.5, -1.85, 2.2), "Wearing_Hat": (0, 1.8, -2.0, -0.05),
-    "Wearing_Lipstick": (0.92, 0.5, 0.55, 1.0), "Young": (0.8, 0.75, -1.0, 1.05),
+    "Arched_Eyebrows": (0.8, 0.95, -0.7, -0.15), "Bald": (0, 1.45, -1.75, 2.2),
+    "Bangs": (0, 1.35, -1.25, 0.45), "Big_Nose": (1.05, 0.45, -0.35, 0.7),
+    "Black_Hair": (0, 1.45, -1.75, 2.2), "Blond_Hair": (0, 1.45, -1.75, 2.2),
+    "Brown_Hair": (0, 1.45, -1.75, 2.2), "Bushy_Eyebrows": (0.8, 0.95, -0.7, -0.15),
+    "Eyeglasses": (0.85, 1.25, -0.55, 0.35), "Goatee": (0.9, 0.4, 0.75, 1.5),
+    "Gray_Hair": (0, 1.45, -1.75, 2.2), "Heavy_Makeup": (0.8, 1.1, -0.55, 0.75),
+    "Male": (0, 2.1, -1.75, 2.3), "Mouth_Slightly_Open": (0.92, 0.5, 0.5, 1.1),
+    "Mustache": (0.98, 0.5, 0.45, 0.85), "Narrow_Eyes": (0.8, 0.85, -0.4, 0.1),
+    "No_Beard": (0, 1.1, 0.0, 1.5), "Pale_Skin": (0, 1.4, -1.25, 2.2),
+    "Smiling": (0.92, 0.6, 0.45, 1.25), "Wavy_Hair": (0, 1.5, -1.85, 2.2),
+    "Wearing_Hat": (0, 1.8, -2.0, -0.05), "Wearing_Lipstick": (0.92, 0.5, 0.55, 1.0),
+    "Young": (0.8, 0.75, -1.0, 1.05),
 }  # fmt: skip
 
-# sha256 of the first 64 faces of seed 0. Exact, not within a grey level: pixels are made by operations that IEEE 754 rounds in
-# one way (NumPy 1.26.4 and 2.4.6, with and without vector instructions, gave these bytes). If a newer NumPy draws other random
-# numbers, the first of the two tells so; if only the second changes, the drawing did, and VERSION must go up.
+# sha256 of the first 64 faces of seed 0. Exact, not within a grey level: pixels are made by
+# operations that IEEE 754 rounds in one way (NumPy 1.26.4 and 2.4.6, with and without vector
+# instructions, gave these bytes). If a newer NumPy draws other random numbers, the first of the two
+# tells so; if only the second changes, the drawing did, and VERSION must go up.
 LABELS_SHA256 = "3ff103004065f065941cef0960d4db5ddd6ef60cb714f5254a9c5a7c4a27b345"
 PIXELS_SHA256 = "d6f29b66610faee7841f0a19f220f9d9ec6927f6513a8bf0c3ef8634c92238fa"
 
@@ -69,7 +75,7 @@ def where(image, u: float, v: float, row: np.ndarray) -> np.ndarray:
     return image[:, round(float(y + scale * v)), round(float(x + scale * u))].astype(int)
 
 
-# --- labels -------------------------------------------------------------------------------------------------------
+# --- labels ---------------------------------------------------------------------------------------
 
 
 def test_names_of_table_2_are_there_and_all_are_in_order():
@@ -106,7 +112,7 @@ def test_nuisances_fill_their_ranges_evenly():
 
 
 def test_labels_follow_the_model(many):
-    """Each attribute against its logistic, row by row: the mean of (label - chance), and of it times each parent, is 0."""
+    """Each attribute against its logistic: the mean of (label - chance) times each parent is 0."""
     nuisances = faces.sample(50_000, 0)[1].astype(float)
     low, high = np.array(list(faces.NUISANCES.values())).T
     known = dict(zip(NUISANCES, (2 * (nuisances - low) / (high - low) - 1).T)) | {
@@ -136,11 +142,14 @@ def test_shares_are_unequal_and_plausible(many):
 @pytest.mark.parametrize(
     ("one", "other", "sign"),
     [
-        ("Male", "Heavy_Makeup", -1), ("Male", "Wearing_Lipstick", -1), ("Male", "Arched_Eyebrows", -1), ("Male", "No_Beard", -1),
-        ("Male", "Wavy_Hair", -1), ("Male", "Bangs", -1), ("Male", "Blond_Hair", -1), ("Male", "Wearing_Hat", 1),
-        ("Male", "Big_Nose", 1), ("Male", "Bushy_Eyebrows", 1), ("Heavy_Makeup", "Wearing_Lipstick", 1),
-        ("Smiling", "Mouth_Slightly_Open", 1), ("Young", "Gray_Hair", -1), ("Young", "Attractive", 1), ("Young", "Bald", -1),
-        ("Heavy_Makeup", "Attractive", 1), ("Big_Nose", "Attractive", -1), ("Eyeglasses", "Attractive", -1),
+        ("Male", "Heavy_Makeup", -1), ("Male", "Wearing_Lipstick", -1),
+        ("Male", "Arched_Eyebrows", -1), ("Male", "No_Beard", -1), ("Male", "Wavy_Hair", -1),
+        ("Male", "Bangs", -1), ("Male", "Blond_Hair", -1), ("Male", "Wearing_Hat", 1),
+        ("Male", "Big_Nose", 1), ("Male", "Bushy_Eyebrows", 1),
+        ("Heavy_Makeup", "Wearing_Lipstick", 1), ("Smiling", "Mouth_Slightly_Open", 1),
+        ("Young", "Gray_Hair", -1), ("Young", "Attractive", 1), ("Young", "Bald", -1),
+        ("Heavy_Makeup", "Attractive", 1), ("Big_Nose", "Attractive", -1),
+        ("Eyeglasses", "Attractive", -1),
     ],
 )  # fmt: skip
 def test_correlations_have_their_sign(many, one, other, sign):
@@ -166,7 +175,7 @@ def test_attractive_is_an_opinion_and_not_a_function(many):
     assert np.ptp(share[large]) > 0.3
 
 
-# --- pictures -----------------------------------------------------------------------------------------------------
+# --- pictures -------------------------------------------------------------------------------------
 
 
 def test_first_faces_have_their_checksum():
@@ -189,7 +198,7 @@ def test_batch_size_does_not_matter(chunk, monkeypatch):
 
 
 def coordinates(nuisances, depth: float) -> tuple[np.ndarray, np.ndarray]:
-    """u and v (N, 64, 64) of the pixels, from what lies `depth` in front; computed apart from the drawing, with real angles."""
+    """u and v (N, 64, 64) of the pixels, from what lies `depth` in front, with real angles."""
     get = dict(zip(NUISANCES, nuisances.astype(float).T[:, :, None, None]))
     y, x = np.mgrid[:64, :64]
     turned = (
@@ -229,7 +238,8 @@ def test_colours_that_are_known():
         back_red=0.8, back_green=0.2, back_blue=0.5, hat_red=0.1, hat_green=0.6, hat_blue=0.2
     )
     image = faces.render(plain(1, Wearing_Hat=1), row)[0]
-    # Half way between (0.8, 0.2, 0.5) and its mean grey 0.5, without a gradient in the middle of the ranges.
+    # Half way between (0.8, 0.2, 0.5) and its mean grey 0.5, without a gradient in the middle of
+    # the ranges.
     np.testing.assert_allclose(image[:, 0, 0], np.array([0.65, 0.35, 0.5]) * 255, atol=1)
     crown = where(image, 0, -1.2, row[0])
     assert crown[1] > 2 * crown[2] > 2 * crown[0]
@@ -266,7 +276,7 @@ def test_lipstick_is_red_and_pale_is_light_and_skin_goes_from_light_to_dark():
 
 
 def test_mirrored_face_is_the_mirror_image():
-    """Bald heads have no side (no parting, no strands): mirrored pose, light and gaze must mirror the picture."""
+    """Bald heads have no parting: mirrored pose, light and gaze must mirror the picture."""
     nuisances = faces.sample(40, 6)[1]
     nuisances[:, NUISANCES.index("crooked")] = 0
     attributes = faces.sample(40, 7)[0]
@@ -301,7 +311,7 @@ def test_no_faces_at_all():
     assert faces.render(plain(0), middling(0)).shape == (0, 3, 64, 64)
 
 
-# --- refusals -----------------------------------------------------------------------------------------------------
+# --- refusals -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -337,7 +347,7 @@ def test_bad_attributes_and_nuisances_are_refused():
             faces.render(attributes, nuisances)
 
 
-# --- writing ------------------------------------------------------------------------------------------------------
+# --- writing --------------------------------------------------------------------------------------
 
 
 def test_tenth_is_held_out_at_random():
