@@ -1,30 +1,34 @@
-"""CelebA, when it is at hand: checked, cropped, shrunk to 64x64 and packed, with its 40 attributes as labels.
+"""CelebA, when it is at hand: checked, cropped, shrunk to 64x64, packed, its 40 attributes as labels.
 
-    python -m data_prep.celeba --path celeba --out data       (a folder, or the zip with the two lists beside it)
-    python -m data_prep.celeba --download --out data          (into data/celeba first; an interrupted call is continued)
+    python -m data_prep.celeba --path celeba --out data  (a folder, or the zip, the lists beside it)
+    python -m data_prep.celeba --download --out data     (into data/celeba first; can be continued)
 
-Liu, Luo, Wang, Tang, "Deep Learning Face Attributes in the Wild", ICCV 2015; for non-commercial research only. Wanted are
-img_align_celeba.zip (202,599 JPEGs of 178x218), list_attr_celeba.txt and list_eval_partition.txt. Known layouts, with the
-images zipped or unpacked:
+Liu, Luo, Wang, Tang, "Deep Learning Face Attributes in the Wild", ICCV 2015; for non-commercial
+research only. Wanted are img_align_celeba.zip (202,599 JPEGs of 178x218), list_attr_celeba.txt and
+list_eval_partition.txt. Known layouts, with the images zipped or unpacked:
 
     torchvision   celeba/ with the three files (or a folder img_align_celeba/)
     official      Img/img_align_celeba.zip, Anno/list_attr_celeba.txt, Eval/list_eval_partition.txt
-    Kaggle        archive.zip, or img_align_celeba/img_align_celeba/ with list_attr_celeba.csv, list_eval_partition.csv
+    Kaggle        archive.zip, or img_align_celeba/img_align_celeba/ with the two lists as .csv
 
-The published files have known checksums and must have them; a folder or Kaggle's edition has none, so its counts, names and
-image sizes are checked and its JSON says "unverified edition". Images keep their order; held out is the official test
-partition (19,962 images, 9.9 %; the paper's split is about 90/10).
+The published files have known checksums and must have them (text may have Windows' line ends); a
+folder or the lists as .csv have none, so counts, names and image sizes are checked and the JSON says
+"unverified edition". Images keep their order; held out is the official test partition (19,962
+images, 9.9 %; the paper's split is about 90/10).
 
-The addresses of --download are those that torchvision uses. Google limits how often a file is fetched in a day and then
-answers with a web page, which is reported; the download itself has not been tried against Google's servers.
+The addresses of --download are those that torchvision uses. Google limits how often a file is
+fetched in a day and then answers with a web page, which is reported; the download itself has not
+been tried against Google's servers.
 """
 
+import csv
 import functools
 import hashlib
+import io
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -37,10 +41,8 @@ from data_prep.packed import in_order, labels_file, write_packed
 STEM = "celeba"
 IMAGES, TEST_IMAGES, SIZE = 202_599, 19_962, (178, 218)
 ZIP, ATTRIBUTE_LIST, PARTITION_LIST = (
-    "img_align_celeba.zip",
-    "list_attr_celeba",
-    "list_eval_partition",
-)
+    "img_align_celeba.zip", "list_attr_celeba", "list_eval_partition",
+)  # fmt: skip
 MD5 = {
     ZIP: "00d2c5bc6d35e252742224ab0c1e8fcb",
     f"{ATTRIBUTE_LIST}.txt": "75e246fa4810816ffd6ee81facbd244c",
@@ -54,23 +56,26 @@ DRIVE = {
 URL = "https://drive.usercontent.google.com/download?id={}&export=download&confirm=t"
 HOME = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 
-# The paper says "cropped" and no more. This is the central square of 148x148, the commonest choice in public VAE code at
-# 64x64 (torchvision's CenterCrop(148)): it loses a strip of 15 pixels on each side and of 35 above and below, but no
-# hair, hat or chin that an attribute speaks of; 128x128 would cut into hair.
+# The paper says "cropped" and no more. This is the central square of 148x148, the commonest choice
+# in public VAE code at 64x64 (torchvision's CenterCrop(148)): it loses 15 pixels on each side and
+# 35 above and below, but no hair, hat or chin that an attribute speaks of; 128x128 would.
 CROP = (15, 35, 163, 183)
-RESIZE = "PIL bilinear (triangle filter, antialiased) to 64x64"
-# The whole set is 1.4 GB; the longest member is Kaggle's list of landmarks or attributes, about 25 MB.
+# The whole set is 1.4 GB; the longest member is Kaggle's list of landmarks or attributes, 25 MB.
 LIMITS = archives.Limits(members=250_000, total=4_000_000_000, member=64_000_000)
 
-# fmt: off
-ATTRIBUTES = (
-    "5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs", "Big_Lips", "Big_Nose",
-    "Black_Hair", "Blond_Hair", "Blurry", "Brown_Hair", "Bushy_Eyebrows", "Chubby", "Double_Chin", "Eyeglasses", "Goatee",
-    "Gray_Hair", "Heavy_Makeup", "High_Cheekbones", "Male", "Mouth_Slightly_Open", "Mustache", "Narrow_Eyes", "No_Beard",
-    "Oval_Face", "Pale_Skin", "Pointy_Nose", "Receding_Hairline", "Rosy_Cheeks", "Sideburns", "Smiling", "Straight_Hair",
-    "Wavy_Hair", "Wearing_Earrings", "Wearing_Hat", "Wearing_Lipstick", "Wearing_Necklace", "Wearing_Necktie", "Young",
+ATTRIBUTES = tuple(
+    """5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose
+    Black_Hair Blond_Hair Blurry Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee
+    Gray_Hair Heavy_Makeup High_Cheekbones Male Mouth_Slightly_Open Mustache Narrow_Eyes No_Beard
+    Oval_Face Pale_Skin Pointy_Nose Receding_Hairline Rosy_Cheeks Sideburns Smiling Straight_Hair
+    Wavy_Hair Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace Wearing_Necktie
+    Young""".split()
 )
-# fmt: on
+# What the two lists are: columns, and the ways in which their values are written.
+LISTS = {
+    ATTRIBUTE_LIST: (ATTRIBUTES, ({"-1": 0, "1": 1}, {"0": 0, "1": 1}, {"false": 0, "true": 1})),
+    PARTITION_LIST: (("partition",), ({"0": 0, "1": 1, "2": 2},)),
+}
 
 
 def image_name(number: int) -> str:
@@ -78,243 +83,234 @@ def image_name(number: int) -> str:
     return f"{number + 1:06d}.jpg"
 
 
-# --- the lists ----------------------------------------------------------------------------------------------------
+# --- the lists ------------------------------------------------------------------------------------
 
 
 def read_list(
-    where: str, content: bytes, columns: Sequence[str], values: Mapping[str, int], images: int
+    where: str, content: bytes, stem: str, images: int
 ) -> Int16[np.ndarray, "images columns"]:
-    """A list of CelebA as a table: one row an image, cells by way of `values`.
+    """The list `stem` as a table of classes, one row an image, the columns in our order.
 
-    `where` names it in messages and tells by its end, .csv or .txt, how it is laid out: the CSV lists have a line of
-    titles; of the text lists, the attributes have the count and the titles, the partition nothing. Raises ValueError at
-    the first thing that is not as published.
+    `where` names it in messages and tells by its end, .csv or .txt, how it is laid out. A .csv has
+    a line of titles, as Kaggle, pandas or a spreadsheet write it: quoted or not, with other columns
+    or not, values as 1 or 1.0. The .txt has spaces; that of the attributes opens with the number of
+    images and the titles. Raises ValueError, naming the line, at the first thing that is not so.
     """
+
     if content.lstrip()[:1] == b"<":
-        raise ValueError(
-            f"{where} is a web page, not the list: delete it and download the list itself"
-        )
+        raise ValueError(f"{where} is a web page, not the list: delete it and download the list")
     try:
-        lines = content.decode("utf-8-sig").rstrip().splitlines()
+        rows, titles, line = _rows(where, content.decode("utf-8-sig").rstrip(), stem, images)
     except UnicodeDecodeError as error:
         raise ValueError(f"{where} is not a text file ({error}): download it again") from error
-    commas = where.endswith(".csv")
-
-    def cells(
-        line: str,
-    ) -> list[str]:  # of one line at a time: all at once would take half a gigabyte
-        return [cell.strip() for cell in line.split(",")] if commas else line.split()
-
-    heads = 1 if commas else 2 if len(columns) > 1 else 0
-    if heads:
-        titles = cells(lines[heads - 1])[1 if commas else 0 :] if len(lines) >= heads else []
-        if titles != list(columns):
-            odd = [title for title in titles if title not in columns] or [
-                t for t in columns if t not in titles
-            ]
-            why = (
-                f", the first odd or missing one is {odd[0][:40]!r}" if odd else " in another order"
-            )
+    columns, ways = LISTS[stem]
+    for column in columns:
+        if titles.count(column) != 1:
+            found = f"{titles.count(column)} columns titled {column!r}, 1 expected"
+            raise ValueError(f"{where} has {found}: another layout, or another edition")
+    places = [titles.index(column) for column in columns]
+    table, named, number = np.empty((images, len(columns)), np.int16), None, -1
+    for number, row in enumerate(rows):
+        if number == images:
+            break
+        here = f"{where} line {line + number}"
+        if len(row) != len(titles):
+            found = f"{len(row)} cells, {len(titles)} expected"
+            raise ValueError(f"{here} has {found}: another layout, or cut short")
+        if named is None:  # the column with the images' names
+            named = row.index(image_name(0)) if image_name(0) in row else 0
+        if row[named] != image_name(number):
+            found = f"is about {row[named][:40]!r}, {image_name(number)} expected"
+            raise ValueError(f"{here} {found}: another layout, or another order")
+        cells = [row[place].strip().lower().removesuffix(".0") for place in places]
+        fitting = [way for way in ways if all(cell in way for cell in cells)]
+        if not fitting:
+            odd = next(cell for cell in cells if any(cell not in way for way in ways))
+            known = " or ".join(", ".join(way) for way in ways)
             raise ValueError(
-                f"{where} has {len(titles)} titles, {len(columns)} expected{why}: another edition, or damaged"
+                f"{here} holds the value {odd[:40]!r}, {known} expected: another layout"
             )
-    if heads == 2 and lines[0].strip() != str(images):
+        ways = fitting
+        table[number] = [ways[0][cell] for cell in cells]
+    if number + 1 != images:
+        found = "more" if number == images else f"{number + 1:,}"
         raise ValueError(
-            f"{where} line 1 gives the number of images as {lines[0].strip()[:40]!r}, {images} expected"
+            f"{where} has {found} rows, {images:,} expected: cut short, or another edition"
         )
-    if len(lines) - heads != images:
-        raise ValueError(
-            f"{where} has {len(lines) - heads:,} rows, {images:,} expected: cut short, or another edition"
-        )
-    table = np.empty((images, len(columns)), dtype=np.int16)
-    for number, row in enumerate(map(cells, lines[heads:])):
-        line = f"{where} line {number + heads + 1}"
-        if len(row) != 1 + len(columns):
-            raise ValueError(
-                f"{line} has {len(row) - 1} values, {len(columns)} expected: damaged; download it again"
-            )
-        if row[0] != image_name(number):
-            raise ValueError(
-                f"{line} is about {row[0][:40]!r}, {image_name(number)} is due: damaged; download it again"
-            )
-        try:
-            table[number] = [values[cell] for cell in row[1:]]
-        except KeyError as error:
-            known = ", ".join(values)
-            raise ValueError(
-                f"{line} holds the value {error}, only {known} are known: damaged; download it again"
-            ) from None
     return table
 
 
-# --- where things lie ---------------------------------------------------------------------------------------------
+def _rows(
+    where: str, text: str, stem: str, images: int
+) -> tuple[Iterator[list[str]], list[str], int]:
+    """The rows of a list, the titles of their cells, and the line of the first."""
+    if where.endswith(".csv"):
+        delimiter = max(",;\t", key=text.partition("\n")[0].count)
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        return rows, [title.strip() for title in next(rows, [])], 2
+    rows = map(str.split, text.splitlines())
+    if stem == PARTITION_LIST:
+        return rows, ["image", "partition"], 1
+    if (count := next(rows, [])) != [str(images)]:
+        found = f"line 1 gives the number of images as {' '.join(count)[:40]!r}, {images} expected"
+        raise ValueError(f"{where} {found}: another layout, or another edition")
+    return rows, ["image", *next(rows, [])], 3
 
 
-def _folders(path: Path, depth: int = 3) -> Iterator[Path]:
-    """`path` and its folders; those with images are not searched for more."""
-    yield path
-    if depth and not (path / image_name(0)).is_file():
-        for folder in sorted(entry.path for entry in os.scandir(path) if entry.is_dir()):
-            yield from _folders(Path(folder), depth - 1)
+# --- where things lie -----------------------------------------------------------------------------
+
+
+def _folders(path: Path) -> Iterator[Path]:
+    """`path` and its folders, three deep; those with images are not searched for more."""
+    for top, names, files in os.walk(path, followlinks=True):
+        yield Path(top)
+        deep = len(Path(top).relative_to(path).parts) == 3
+        names[:] = [] if deep or image_name(0) in files else sorted(names)
 
 
 def find_images(path: Path) -> Path:
-    """The published zip (preferred, for its checksum), folder of images or Kaggle's zip at `path`; FileNotFoundError if none."""
-    if not path.is_dir():
-        if not path.is_file():
-            raise FileNotFoundError(f"there is no file or folder {path}")
+    """The published zip (preferred, for its checksum), images or Kaggle's zip at `path`.
+
+    Raises FileNotFoundError if none is there.
+    """
+    if path.is_file():
         return path
+    if not path.is_dir():
+        raise FileNotFoundError(f"there is no file or folder {path.absolute()}")
     folders = list(_folders(path))
     unpacked = [folder for folder in folders if (folder / image_name(0)).is_file()]
-    zips = [
-        [folder / name for folder in folders] for name in (ZIP, "archive.zip", "celeba-dataset.zip")
-    ]
+    zips = [[f / name for f in folders] for name in (ZIP, "archive.zip", "celeba-dataset.zip")]
     for candidate in (*zips[0], *unpacked, *zips[1], *zips[2]):
         if candidate.exists():
             return candidate
-    raise FileNotFoundError(
-        f"{path} holds neither {ZIP} nor a folder with {image_name(0)}: get the zip from {HOME}"
-    )
+    wanted = f"neither {ZIP} nor a folder with {image_name(0)}"
+    raise FileNotFoundError(f"{path.absolute()} holds {wanted}: get the zip from {HOME}")
 
 
-def _read_list_file(
+def _list_file(
     path: Path, source: archives.Source, images: Path, stem: str
 ) -> tuple[str, str, bytes]:
-    """Name, name for messages, and content of a list: inside the images' zip, or beside what `path` means."""
+    """Name, name for messages, and content of a list: in the images' zip, or near `path`."""
     for end in (".txt", ".csv"):
         for name in source.files if source.kind == "zip" else ():
             if name.rsplit("/")[-1] == stem + end:
                 return stem + end, f"{images}: {name}", source.read(name)
-    folders = list(_folders(path)) if path.is_dir() else [path.parent]
-    if (
-        path.is_dir() and images == path
-    ):  # the folder of images itself was meant: the lists may lie beside it
-        folders += list(path.resolve().parents)[:2]
+    here = path if path.is_dir() else path.parent
+    folders = list(_folders(here)) if path.is_dir() else [here]
+    for above in list(here.resolve().parents)[
+        :2
+    ]:  # the images alone, or Img/, may be what was given
+        folders += [above, above / "Anno", above / "Eval"]
     for file in (folder / (stem + end) for end in (".txt", ".csv") for folder in folders):
         if file.is_file():
             if file.stat().st_size > LIMITS.member:
-                raise ValueError(
-                    f"{file} is refused: {file.stat().st_size:,} bytes are too many for this list"
-                )
+                size = f"{file.stat().st_size:,} bytes are too many for this list"
+                raise ValueError(f"{file} is refused: {size}")
             return file.name, str(file), file.read_bytes()
-    raise FileNotFoundError(
-        f"there is no {stem}.txt (or .csv) in {folders[0]}: get it from {HOME} and put it there"
-    )
+    where = f"{here.absolute()}, nor above it or in ../Anno or ../Eval"
+    raise FileNotFoundError(f"there is no {stem}.txt (or .csv) in {where}: get it from {HOME}")
 
 
 def _named_images(images: Path, source: archives.Source, count: int) -> list[str]:
-    """The member of each image in order; raises ValueError unless they are the images 1 to `count`, each once."""
+    """The member of each image in order; ValueError unless they are 1 to `count`, each once."""
     found: dict[str, str] = {}
     for name in source.files:
         base = name.rsplit("/")[-1]
         if re.fullmatch(r"\d{6}\.jpg", base):
             if base in found:
-                raise ValueError(
-                    f"{images} holds {base} twice, as {found[base]} and {name}: pass one set of images"
-                )
+                both = f"{found[base]} and {name}"
+                raise ValueError(f"{images} holds {base} twice, as {both}: pass one set of images")
             found[base] = name
     wanted = [image_name(number) for number in range(count)]
     missing = [base for base in wanted if base not in found]
     if missing:
-        raise ValueError(
-            f"{images} lacks {len(missing):,} of the {count:,} images that the lists name, {missing[0]} first: "
-            "cut short while copying or unpacking? Take the zip itself"
-        )
+        lacks = f"{len(missing):,} of the {count:,} images that the lists name, {missing[0]} first"
+        why = "cut short while copying or unpacking? Take the zip itself"
+        raise ValueError(f"{images} lacks {lacks}: {why}")
     if len(found) > count:
-        extra = min(set(found) - set(wanted))
-        raise ValueError(
-            f"{images} holds {len(found):,} images, the lists name {count:,}: {extra} is not one of them"
-        )
+        extra = f"{min(set(found) - set(wanted))} is not one of them"
+        raise ValueError(f"{images} holds {len(found):,} images, the lists name {count:,}: {extra}")
     return [found[base] for base in wanted]
+
+
+def _md5_of(content: bytes, published: str | None) -> str:
+    """The md5 of a list; the published one also where an editor changed the ends of its lines."""
+    lines = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
+    forms = (content, lines, lines.replace(b"\n", b"\r\n"))
+    sums = [hashlib.md5(form, usedforsecurity=False).hexdigest() for form in forms]
+    return published if published in sums else sums[0]
 
 
 def _check_md5(what: str, actual: str, wanted: str) -> None:
     if actual != wanted:
         raise ValueError(
-            f"{what} is not the published file: its md5 is {actual}, not {wanted}; cut short, altered or another edition: "
-            "download it again (an edition of your own goes through with its images unpacked in a folder and .csv lists)"
+            f"{what} is not the published file: its md5 is {actual}, not {wanted}; cut short, altered"
+            " or another edition: download it again (an edition of your own goes through with its"
+            " images unpacked in a folder and .csv lists)"
         )
 
 
-# --- packing ------------------------------------------------------------------------------------------------------
+# --- packing --------------------------------------------------------------------------------------
 
 
 def pack(
-    path: Path,
-    out: Path,
-    crop: archives.Box = CROP,
-    processes: int | None = None,
-    images: int = IMAGES,
-    test_images: int = TEST_IMAGES,
-    md5: Mapping[str, str] = MD5,
+    path: Path, out: Path, crop: archives.Box = CROP, processes: int | None = None,
+    images: int = IMAGES, test_images: int = TEST_IMAGES, md5: Mapping[str, str] = MD5,
     say=lambda line: None,
-) -> dict:
-    """Check CelebA at `path` and write it to `out` as celeba.rgb, celeba.labels.npz and celeba.json, unless that was done.
+) -> dict:  # fmt: skip
+    """Check CelebA at `path` and write it to `out`, unless that was done; what its JSON says.
 
-    Returns what the JSON says. Raises FileNotFoundError, OSError or ValueError with one line; an interrupted call is
-    continued by the next (data_prep.packed). The arguments from `images` on let a small set stand in for the real one in tests.
+    Raises FileNotFoundError, OSError or ValueError with one line; an interrupted call is continued
+    by the next. The arguments from `images` on let a small set stand in for the real one in tests.
     """
     place = find_images(path)
     say(f"checking {place} and the lists that belong to it")
     with archives.opened(place, LIMITS) as source:
         files, tables = {}, []
-        for stem, columns, values in (
-            (ATTRIBUTE_LIST, ATTRIBUTES, {"-1": 0, "1": 1}),
-            (PARTITION_LIST, ("partition",), {"0": 0, "1": 1, "2": 2}),
-        ):
-            name, where, content = _read_list_file(path, source, place, stem)
-            tables.append(read_list(where, content, columns, values, images))
-            files[name] = {
-                "md5": hashlib.md5(content, usedforsecurity=False).hexdigest(),
-                "published": name in md5,
-            }
+        for stem in LISTS:
+            name, where, content = _list_file(path, source, place, stem)
+            tables.append(read_list(where, content, stem, images))
+            files[name] = {"md5": _md5_of(content, md5.get(name)), "published": name in md5}
             if name in md5:
                 _check_md5(where, files[name]["md5"], md5[name])
         factors, test = tables[0], tables[1][:, 0] == 2
         if test.sum() != test_images:
-            raise ValueError(
-                f"{where} puts {test.sum():,} images into the test set (2), {test_images:,} expected"
-            )
+            found = f"{test.sum():,} images into the test set (2)"
+            raise ValueError(f"{where} puts {found}, {test_images:,} expected")
         names = _named_images(place, source, images)
         if source.kind == "folder":
             files[place.name] = {"listing_sha256": source.listing, "published": False}
         else:
-            files[place.name] = {"md5": archives.checksum(place, "md5"), "published": False}
-            files[place.name]["published"] = files[place.name]["md5"] == md5[ZIP]
+            digest = archives.checksum(place, "md5")
+            files[place.name] = {"md5": digest, "published": digest == md5[ZIP]}
             if place.name == ZIP:
-                _check_md5(str(place), files[place.name]["md5"], md5[ZIP])
-        unverified = [name for name, facts in files.items() if not facts["published"]]
+                _check_md5(str(place), digest, md5[ZIP])
+        unverified = ", ".join(name for name, facts in files.items() if not facts["published"])
         edition = "published"
         if unverified:
-            edition = f"unverified edition: no published checksum for {', '.join(unverified)}"
+            edition = f"unverified edition: no published checksum for {unverified}"
             say(f"{edition}; counts, names and image sizes are checked instead")
         info = {
-            "name": "CelebA",
-            "source": "official",
-            "images": images,
+            "name": "CelebA", "source": "official", "images": images,
             "factors": [{"name": name, "values": [0, 1], "discrete": True} for name in ATTRIBUTES],
             "held_out": f"the official test partition, {test_images:,} images",
-            "edition": edition,
-            "files": files,
-            "layout": f"{source.kind}, {names[0]}",
-            "crop": list(crop),
-            "resize": RESIZE,
-            "software": f"Pillow {PIL.__version__}",
-            "channels": 3,
-        }
-        pieces = in_order(
-            lambda i: (f"{place}: {names[i]}", source.read(names[i])),
-            functools.partial(archives.decode_all, kind="JPEG", size=SIZE, box=tuple(crop)),
-            images,
-            processes,
-        )
+            "edition": edition, "files": files, "layout": f"{source.kind}, {names[0]}",
+            "crop": list(crop), "resize": archives.RESIZE,
+            "software": f"Pillow {PIL.__version__}", "channels": 3,
+        }  # fmt: skip
+        work = functools.partial(archives.decode_all, kind="JPEG", size=SIZE, box=tuple(crop))
+
+        def read(i: int) -> tuple[str, bytes]:
+            return f"{place}: {names[i]}", source.read(names[i])
+
+        pieces = in_order(read, work, images, processes)
         return write_packed(out, STEM, pieces, info, labels=labels_file(factors, test), say=say)
 
 
 def download(
     folder: Path, url: str = URL, md5: Mapping[str, str] = MD5, say=lambda line: None
 ) -> None:
-    """Fetch the three published files into `folder`, the small ones first; each is checked before it gets its name.
+    """Fetch the three published files into `folder`, small ones first, each checked before named.
 
     Raises OSError or ValueError, which also say how to place the files by hand.
     """
@@ -329,8 +325,8 @@ def download(
             if isinstance(error, OSError) and error.errno:  # of this machine, such as a full disk
                 raise
             raise OSError(
-                f"{error}. If Google's quota for the day is spent, try tomorrow, or fetch {name} in a browser from {HOME}, "
-                f"put it into {folder} and give the same command"
+                f"{error}. If Google's quota for the day is spent, try tomorrow, or fetch {name} in"
+                f" a browser from {HOME}, put it into {folder} and give the same command"
             ) from error
 
 

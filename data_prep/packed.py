@@ -54,7 +54,7 @@ SHAPES2D = {"shape": 3, "scale": 6, "orientation": 40, "posX": 32, "posY": 32}
 
 
 def packed_problem(out: Path, stem: str, sha256: str | None = None) -> str | None:
-    """None if the set `stem` under `out` is whole and is what its JSON says; else one line, why not.
+    """None if the set `stem` under `out` is whole and as its JSON says; else one line, why not.
 
     Reads all of it (under a second for the 737,280 images of 2D Shapes). With `sha256`, its pixels
     must also have that checksum.
@@ -213,7 +213,7 @@ def write_packed(
     if there is None:
         if (out / f"{stem}.json").exists():
             say(f"{problem}: it is made again")
-        with _writing(pixels, callable(pieces)):
+        with writing(pixels, callable(pieces)):
             out.mkdir(parents=True, exist_ok=True)
             _check_room(pixels, size)
             with alone(out / f"{stem}.journal.part", say) as journal:
@@ -331,19 +331,21 @@ def _write_whole(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def _writing(path: Path, goes_on: bool = False) -> Iterator[None]:
+def writing(path: Path, goes_on: bool = False) -> Iterator[None]:
     """Turn an error of the system's into a sentence with the file and the remedy."""
     try:
         yield
     except OSError as error:
-        if error.errno is None:  # a sentence already
+        if error.strerror is None:  # a sentence already
             raise
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         where = error.filename2 or error.filename or path
         remedy = "make room" if full else "put that right"
         then = "goes on from there" if goes_on else "starts anew, for nothing of it was kept"
         wrong = f"cannot write {where} ({error.strerror}); {remedy}, and the same command {then}"
-        raise OSError(wrong) from error
+        sentence = OSError(wrong)
+        sentence.errno = error.errno
+        raise sentence from error
 
 
 def _check_room(pixels: Path, needed: int) -> None:

@@ -1,18 +1,14 @@
 """Sets on disk: what counts as whole, one writer at a time, and packing that goes on where it was."""
 
-import dataclasses
-import functools
 import hashlib
 import io
 import json
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -99,7 +95,10 @@ FACTOR = INFO["factors"][0]
         ({"factors": [FACTOR | {"values": [1, float("nan")]}]}, "field 'factors' is "),
         ({"factors": [FACTOR | {"discrete": "no"}]}, "field 'factors' is "),
         ({"factors": [FACTOR | {"values": [0]}]}, "class 1 of a for image 1, 0 to 0 expected"),
-        ({"factors": [FACTOR, FACTOR | {"name": "b"}]}, "'factors' is (11, 1) int16, (11, 2) int16"),
+        (
+            {"factors": [FACTOR, FACTOR | {"name": "b"}]},
+            "'factors' is (11, 1) int16, (11, 2) int16",
+        ),
     ],
 )
 def test_a_description_that_cannot_be_right_is_named_and_made_again(tmp_path, changed, message):
@@ -359,10 +358,16 @@ def test_no_room_is_said_before_any_work(tmp_path, monkeypatch):
 
 def script(out: Path, lines: str) -> list[str]:
     """A Python process that can write the set of this file."""
-    first = f"import os, resource, signal, sys, time\nsys.path[:0] = {[str(ROOT), str(ROOT / 'tests')]}"
+    first = (
+        f"import os, resource, signal, sys, time\nsys.path[:0] = {[str(ROOT), str(ROOT / 'tests')]}"
+    )
     more = "import test_packed as t\nfrom pathlib import Path\nt.packed.CHUNK = 2"
     tests = str(Path(__file__).parent)
-    return [sys.executable, "-c", f"{first}\nsys.path.insert(0, {tests!r})\n{more}\nout = Path({str(out)!r})\n{lines}"]
+    return [
+        sys.executable,
+        "-c",
+        f"{first}\nsys.path.insert(0, {tests!r})\n{more}\nout = Path({str(out)!r})\n{lines}",
+    ]
 
 
 def run(out: Path, lines: str) -> subprocess.CompletedProcess:
@@ -383,7 +388,9 @@ def test_a_full_disk_keeps_only_what_is_gone_on_from(tmp_path, call, then, left)
     """The system lets no file of that process grow beyond five images."""
     limit = "resource.setrlimit(resource.RLIMIT_FSIZE, (5 * 12288, 5 * 12288))"
     done = run(tmp_path, f"{limit}\ntry: {call}\nexcept OSError as error: print(error)")
-    complaint = f"cannot write {tmp_path}/celeba.rgb (File too large); make room, and the same command"
+    complaint = (
+        f"cannot write {tmp_path}/celeba.rgb (File too large); make room, and the same command"
+    )
     assert done.stdout == f"{complaint} {then}\n", done.stderr
     assert sorted(os.listdir(tmp_path)) == left
     assert write(tmp_path)[0] == list(range(2 if left else 0, IMAGES)) and is_whole(tmp_path)
@@ -395,7 +402,10 @@ def test_a_full_disk_keeps_only_what_is_gone_on_from(tmp_path, call, then, left)
         (lambda out: out.write_text("a file"), "cannot write {out} .*; put that right"),
         (lambda out: (out / "celeba.json").mkdir(parents=True), "cannot write {out}/celeba.json "),
         (lambda out: (out / "celeba.rgb").mkdir(parents=True), "cannot write {out}/celeba.rgb "),
-        (lambda out: (out / PARTS[0]).mkdir(parents=True), "cannot write {out}/celeba.journal.part "),
+        (
+            lambda out: (out / PARTS[0]).mkdir(parents=True),
+            "cannot write {out}/celeba.journal.part ",
+        ),
     ],
 )
 def test_what_is_in_the_way_is_named(tmp_path, block, message):
@@ -424,7 +434,9 @@ def test_a_second_writer_waits_and_finds_it_whole(tmp_path):
         while not (tmp_path / "celeba.rgb.part").exists():
             time.sleep(0.01)
         begun = time.monotonic()
-        second = subprocess.Popen(script(tmp_path, "print(t.write(out))"), stdout=subprocess.PIPE, text=True)
+        second = subprocess.Popen(
+            script(tmp_path, "print(t.write(out))"), stdout=subprocess.PIPE, text=True
+        )
         time.sleep(0.3)
         end(first)
         said = second.communicate(timeout=60)[0]
