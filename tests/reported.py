@@ -44,7 +44,7 @@ def tiny_smoke():
 
 
 def make_report(folder: Path, data_dir: Path, also: tuple[str, ...] = ("celeba", "chairs")) -> Path:
-    """The path of a report, of a tiny smoke profile on 2D Shapes and on `also`, with two figures."""
+    """The path of a report, of a tiny smoke profile on 2D Shapes and `also`, with two figures."""
     results, figures_dir = str(folder / "results"), str(folder / "figures" / "smoke")
     with tiny_smoke():
         for data in ("shapes2d", *also):

@@ -178,7 +178,7 @@ def page_of(profile: str, name: str, heading: str = "") -> str:
     raise ValueError(f"notebook {name} has no heading with {heading!r}; it has {known}")
 
 
-def navigation(name: str, names: Sequence[str]) -> Markup:
+def navigation(name: str, names: Sequence[str]) -> str:
     """For the page of notebook `name`: links to the report, its neighbours in `names`, all of them.
 
     ValueError where `name` is not one of `names`. Put it right after <body ...> and before </body>.
@@ -187,13 +187,13 @@ def navigation(name: str, names: Sequence[str]) -> Markup:
     if name not in names:
         raise ValueError(f"{name} is not one of the notebooks: {', '.join(names)}")
     at = names.index(name)
-    return PIECES.navigation(name, names[:at][-1:], names[at + 1 :][:1], names)
+    return str(PIECES.navigation(name, names[:at][-1:], names[at + 1 :][:1], names))
 
 
 def offline(text: str) -> str:
     """A notebook's page without scripts and fetched styles, under a policy that allows neither."""
     meta = Markup('<meta http-equiv="Content-Security-Policy" content="{}">').format(policy())
-    return re.sub(r"<head[^>]*>", lambda m: m[0] + meta, LOADED.sub("", text), count=1)
+    return re.sub(r"<head[^>]*>", lambda m: m[0] + str(meta), LOADED.sub("", text), count=1)
 
 
 def promises(profile: str) -> list[tuple[Markup, str]]:
