@@ -1,8 +1,9 @@
-"""What a reader opens: notebooks in good order, README up to date, figures that are all there."""
+"""What a reader opens: notebooks in good order, README up to date, figures all there."""
 
 import argparse
 import ast
 import dataclasses
+import hashlib
 import re
 import shutil
 from pathlib import Path
@@ -11,11 +12,12 @@ import nbformat
 import pytest
 import readme
 from latex2mathml.converter import convert
+from whole import whole_result
 
+from replication import jobs, profiles, provenance, replicate, results
 from replication.notebooks import MATH
-from replication import jobs, profiles, replicate, results
 from replication.report import report
-from replication.show import summary
+from replication.show import published, summary
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -53,23 +55,88 @@ def test_every_notebook_is_run_or_is_a_lesson():
     assert {path.stem for path in NOTEBOOKS} == set(jobs.OUTPUTS) | set(jobs.LESSONS) | {"03_train"}
 
 
-def test_readme_is_what_the_result_files_say():
-    text = readme.README.read_text("utf-8")
-    assert readme.filled(text) == text, "README.md is stale; run `make readme`"
+def test_pages_are_what_the_result_files_say():
+    assert readme.main(check=True) is None
 
 
-def test_readme_links_lead_somewhere():
-    links = re.findall(r"\]\(([^)#]+)\)", readme.README.read_text("utf-8"))
-    assert [
-        link for link in links if not link.startswith("http") and not (ROOT / link).exists()
-    ] == []
+def test_links_lead_somewhere():
+    for page in (readme.README, *(ROOT / "docs").glob("*.md")):
+        links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8"))
+        local = [link for link in links if not link.startswith("http")]
+        assert [link for link in local if not (page.parent / link).exists()] == [], page.name
+
+
+@pytest.fixture
+def one_page(tmp_path, monkeypatch):
+    """A project with one page and one block in it, its own results folder."""
+    for name, value in (("ROOT", tmp_path), ("README", tmp_path / "README.md")):
+        monkeypatch.setattr(readme, name, value)
+    monkeypatch.setattr(readme, "RESULTS", tmp_path / "results")
+    shutil.copytree(ROOT / "results", tmp_path / "results")
+
+    def write(block: str) -> None:
+        text = f"# T\n\n<!-- begin {block}: x -->\nold\n<!-- end {block} -->\n"
+        readme.README.write_text(text)
+
+    return write
+
+
+def test_a_page_is_filled_and_then_up_to_date(one_page, tmp_path, capsys):
+    one_page("speed")
+    assert readme.main(check=True) == "error: README.md is stale; run `make readme`"
+    assert readme.main(check=False) is None and capsys.readouterr().out == "README.md rewritten\n"
+    assert readme.main(check=True) is None and readme.main(check=False) is None
+    assert "times a plain DataLoader loop" in readme.README.read_text()
+    one_page("poem")
+    assert readme.main(check=False).startswith("error: README.md has the block poem; there are ")
+
+
+@pytest.mark.parametrize(
+    ("block", "name", "content"),
+    [
+        ("speed", "bench.json", "{}"), ("speed", "bench.json", '{"training'),
+        ("minutes", "minutes.json", None), ("minutes", "minutes.json", "[]"),
+        ("table_1", "published.json", "{}"), ("table_1", "one", '{"format": 3}'),
+        ("verdicts", "one", ""), ("profiles_compared", "one", "[[[["),
+    ],
+)  # fmt: skip
+def test_a_broken_committed_file_ends_in_a_sentence(
+    one_page, tmp_path, monkeypatch, block, name, content
+):
+    one_page(block)
+    monkeypatch.setattr(published, "PATH", tmp_path / "results" / "published.json")
+    rows = [(settings, 0) for settings in profiles.table_1()]
+    monkeypatch.setattr(profiles, "plan", lambda *_, **__: [(s, (seed,)) for s, seed in rows])
+    readme.shown.cache_clear()
+    for settings, seed in rows:
+        write_whole_result(tmp_path / "results" / "smoke", settings, seed)
+    path = tmp_path / "results" / name
+    if name == "one":
+        path = results.path_of(tmp_path / "results" / "smoke", *rows[0])
+    monkeypatch.setattr(summary, "largest", lambda *_: "smoke")
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    said = readme.main(check=False)
+    assert said.startswith(f"error: {path} ") and "\n" not in said and ";" in said
+    readme.shown.cache_clear()
+
+
+def write_whole_result(folder: Path, settings, seed: int) -> None:
+    """A made-up result, with its picture where its run keeps one."""
+    path, result = results.path_of(folder, settings, seed), whole_result(settings, seed)
+    if profiles.keeps_pictures(settings, seed):
+        results.write_whole(path.with_suffix(".png"), b"picture")
+        digest = hashlib.sha256(b"picture").hexdigest()
+        result["picture"] = {"file": path.with_suffix(".png").name, "sha256": digest}
+    results.write(path, result)
 
 
 @pytest.mark.parametrize(
     "profile", [p for p in profiles.PROFILES if any((ROOT / "results" / p).glob("*.json"))]
 )
 def test_committed_results_are_whole_and_belong_to_planned_runs(profile):
-    """A sweep of many visits is committed visit by visit."""
+    """A long profile is committed part by part."""
     folder = ROOT / "results" / profile
     planned = {
         results.path_of(folder, s, seed) for s, seeds in profiles.plan(profile) for seed in seeds
@@ -81,23 +148,22 @@ def test_committed_results_are_whole_and_belong_to_planned_runs(profile):
 
 def test_publish_copies_what_can_be_shown_and_loses_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(replicate, "ROOT", tmp_path)
-    monkeypatch.setitem(
-        profiles.PROFILES, "quick", dataclasses.replace(profiles.PROFILES["quick"], in_visits=True)
-    )
-    runs, target = tmp_path / "runs" / "quick", tmp_path / "results" / "quick"
-    shutil.copytree(ROOT / "results" / "quick", runs)
-    args, count = (
-        argparse.Namespace(profile="quick", runs=str(tmp_path / "runs")),
-        len(list(runs.glob("*.json"))),
-    )
+    smoke = dataclasses.replace(profiles.PROFILES["smoke"], shown_from=1)
+    monkeypatch.setitem(profiles.PROFILES, "smoke", smoke)
+    runs, target = tmp_path / "runs" / "smoke", tmp_path / "results" / "smoke"
+    for settings, seeds in profiles.plan("smoke"):
+        for seed in seeds:
+            write_whole_result(runs, settings, seed)
+    args = argparse.Namespace(profile="smoke", runs=str(tmp_path / "runs"))
+    count = len(list(runs.glob("*.json")))
     replicate.publish(args)
     assert f"{count} of {count} results copied" in capsys.readouterr().out
     assert all((target / path.name).read_bytes() == path.read_bytes() for path in runs.iterdir())
-    (lost,) = runs.glob("dip-vae-ii_5_*_batch-64_seed0.json")
+    further = profiles.plan("smoke", data="shapes2d")[-1][0]
+    lost = results.path_of(runs, further, 0)
     lost.unlink()
-    with pytest.raises(
-        jobs.Stop, match=rf"1 results in .*results/quick are not in .*runs/quick \({lost.name}\)"
-    ):
+    words = rf"1 results in .*results/smoke are not in .*runs/smoke \({lost.name}\)"
+    with pytest.raises(jobs.Stop, match=words):
         replicate.publish(args)
     assert len(list(target.glob("*.json"))) == count
     (target / lost.name).unlink()
@@ -113,18 +179,15 @@ def test_figures_of_the_committed_results_are_there(profile):
     folder = ROOT / "results" / profile
     plan = replicate.showable_plan(profile, folder)
     found, there = results.collect(folder, plan), {settings.data for settings, _ in plan}
-    if (
-        profile == "quick"
-    ):  # the others take hours or a GPU to make again; their titles say what code made them
+    if profile == "quick":  # others take hours or a GPU; their titles say what code made them
         assert plan == profiles.plan("quick")
-        assert found[0]["code"] == results.LOADED, (
+        assert provenance.is_present(found[0]["code"]), (
             "made by other code: run `make replicate publish figures readme`"
         )
         assert len(found) == len(list(folder.glob("*.json")))
-    outputs = [
-        o for name, its in jobs.OUTPUTS.items() if name != jobs.REPORT for o in its
-    ]  # the report is not committed
+    outputs = [o for name, its in jobs.OUTPUTS.items() if name != jobs.REPORT for o in its]
     outputs = [o for o in outputs if report.drawn_of(o.split(".")[0]) in there]
     missing = [o for o in outputs if not (ROOT / "figures" / profile / o).exists()]
     assert missing == []
-    assert f"code {found[0]['code'][:7]}" in (ROOT / "figures" / profile / "table_1.md").read_text()
+    table = (ROOT / "figures" / profile / "table_1.md").read_text("utf-8")
+    assert provenance.short(found[0]["code"]) in table
