@@ -144,8 +144,9 @@ publish: env-notebooks ## copy a profile's complete runs to results/, to commit
 readme: env-notebooks ## refresh README's tables from the result files
 	$(RUN) scripts.readme
 
-lab: env-lab ## JupyterLab on the notebooks
-	JUPYTER_PREFER_ENV_PATH=1 $(RUN) jupyterlab --ServerApp.root_dir=. --LabApp.news_url=None notebooks/00_start_here.ipynb
+lab: env-lab ## JupyterLab on the notebooks, without its question about news
+	JUPYTER_PREFER_ENV_PATH=1 JUPYTER_CONFIG_PATH="$$PWD/scripts/jupyter" $(RUN) jupyterlab \
+	    --ServerApp.root_dir=. notebooks/00_start_here.ipynb
 
 notebooks-clean: env-notebooks ## undo what JupyterLab writes into notebooks unasked
 	$(PY) scripts/clean_notebooks.py

@@ -1,6 +1,7 @@
-"""What pytest needs in a fresh clone: shapes checked at run time, and data, paths and patience for the notebooks.
+"""What pytest needs in a fresh clone: shapes checked at run time, and data, paths and patience for
+the notebooks.
 
-make test    # or, with the packages installed: python -m pytest --nbval tests notebooks
+    make test    # or, with the packages installed: python -m pytest --nbval
 """
 
 import os
@@ -10,11 +11,15 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent
-OUTPUT_WAIT = 60  # seconds; nbval's own 5 are too few where two cores are busy
+from replication import lifeline
 
-# Every signature such as Float[Tensor, "batch latent"] is checked on each call that a test makes. Notebooks run in
-# kernels of their own, without it.
+ROOT = Path(__file__).parent
+OUTPUT_WAIT = 60  # seconds; nbval's own 5 are too few where all cores are busy
+MOST_PROCESSES = 8  # of `-n auto`: each has PyTorch in memory
+
+# Every signature such as Float[Tensor, "batch latent"] is checked on each call that a test makes.
+# Notebooks run in kernels of their own, without it.
+sys.path.insert(0, str(ROOT / "tests"))
 try:
     import beartype  # noqa: F401
     from jaxtyping import install_import_hook
@@ -27,15 +32,29 @@ except ImportError as error:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config):
-    if getattr(config.option, "nbval_sanitize_with", "absent") is None:
-        config.option.nbval_sanitize_with = str(ROOT / "tests" / "nbval_sanitize.cfg")
-    # Kernels start in notebooks/ and would not find the packages where the project is not installed.
-    old = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = str(ROOT) + (os.pathsep + old if old else "")
+    """Give kernels the interpreter that runs the tests, and settings of the project's own."""
+    options = config.option
+    if not hasattr(options, "nbval"):
+        return
+    options.nbval_current_env = not options.nbval_kernel_name
+    options.nbval_sanitize_with = options.nbval_sanitize_with or str(
+        ROOT / "tests" / "nbval_sanitize.cfg"
+    )
+    environment = lifeline.environment()
+    del environment[lifeline.PARENT]  # kernels look after their parent themselves
+    os.environ.update(environment)
 
 
 def pytest_report_header():
     return f"shapes in dipvae_src: {SHAPES}"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+    """A process a core, where a container's quota counts too."""
+    from replication.machine import usable_cores
+
+    return min(usable_cores(), MOST_PROCESSES)
 
 
 def pytest_collection_modifyitems(items):
@@ -44,20 +63,18 @@ def pytest_collection_modifyitems(items):
             item.output_timeout = OUTPUT_WAIT
 
 
-def pytest_collection_finish(session):
-    """Once, before the first notebook: render the data where they are not there or stale (about a second), and let matplotlib
-    build its font cache, which it would announce on a notebook's stderr."""
-    if session.config.option.collectonly or not any(
-        item.path.suffix == ".ipynb" for item in session.items
-    ):
+def pytest_sessionstart(session):
+    """Once, where notebooks are to run: draw the data where they are not there (a second), and let
+    matplotlib build its font cache, which it would announce on a notebook's stderr."""
+    options, is_worker = session.config.option, hasattr(session.config, "workerinput")
+    if not getattr(options, "nbval", False) or options.collectonly or is_worker:
         return
-    run("-m", "data_prep.shapes2d", "--out", "data")
-    run("-c", "import matplotlib.font_manager")
-
-
-def run(*arguments):
-    if subprocess.call([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL) != 0:
-        pytest.exit(
-            f"`python {' '.join(arguments)}` failed (see above): the notebooks cannot run without it",
-            returncode=1,
-        )
+    for words in (
+        ["-m", "data_prep.shapes2d", "--out", "data"],
+        ["-c", "import matplotlib.font_manager"],
+    ):
+        if subprocess.call([sys.executable, *words], cwd=ROOT, stdout=subprocess.DEVNULL) != 0:
+            pytest.exit(
+                f"`python {' '.join(words)}` failed (see above): the notebooks need it",
+                returncode=1,
+            )

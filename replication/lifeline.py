@@ -52,11 +52,14 @@ def environment(**more):
     """
     own = os.path.join(ROOT, "runs", ".settings")
     os.makedirs(own, exist_ok=True)
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     return dict(
         os.environ,
         **{
             PARENT: str(os.getpid()),
-            "PYTHONPATH": ROOT,
+            "PYTHONPATH": os.pathsep.join(
+                [ROOT] + [path for path in paths if path and path != ROOT]
+            ),
             "PYTHONUNBUFFERED": "1",
             "PYTHONIOENCODING": "utf-8",
             "MPLCONFIGDIR": os.path.join(own, "matplotlib"),
