@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from data_prep import archives
 
 
@@ -24,6 +26,28 @@ def run(name: str, work: Callable, interrupted: str = "nothing was kept") -> int
         print(f"data_prep.{name}: interrupted; {interrupted}", file=sys.stderr)
         return 130
     return 0
+
+
+def whole_number(value, what: str, least: int, most: int | None = None) -> int:
+    """`value` as an int; ValueError, naming `what`, unless whole and from `least` to `most`."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or value < least or (most is not None and value > most):
+        bounds = f"not below {least}" if most is None else f"from {least} to {most:,}"
+        raise ValueError(f"{what} must be a whole number {bounds}, found {value!r}")
+    return int(value)
+
+
+def draw_command(name: str, title: str, write_all: Callable, argv=None, **numbers: int) -> int:
+    """Draw a set as `argv` asks, by `write_all(out, say=, **numbers)`; the exit status.
+
+    Each of the numbers (how many, the seed) is an option, with this default.
+    """
+    parser = argparse.ArgumentParser(prog=f"data_prep.{name}", description=title)
+    parser.add_argument("--out", type=folder, default="data", help="folder (default: data)")
+    for number, default in numbers.items():
+        parser.add_argument(f"--{number}", type=int, default=default, help=f"default: {default}")
+    options = vars(parser.parse_args(argv))
+    return run(name, lambda say: write_all(**options, say=say))
 
 
 def pack_command(

@@ -38,17 +38,16 @@ left-and-top rule is graphics hardware's convention, not a finding. calibrate_sh
 the derivation, with frames left out.
 """
 
-import argparse
 import math
 import sys
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Integer, UInt8
 
-from data_prep.commands import folder, run
+from data_prep.commands import draw_command
 from data_prep.packed import BYTES_PER_IMAGE, HEIGHT, WIDTH, write_packed
 
 SHAPES = ("square", "ellipse", "heart")
@@ -236,13 +235,7 @@ def write_all(out: Path, say=lambda line: None) -> None:
     write_packed(out, STEM, packed_pieces(), facts, SHA256, say=say)
 
 
-def main(argv: list[str] | None = None) -> int:
-    about = "Draw 2D Shapes and store it bit-packed."
-    parser = argparse.ArgumentParser(prog="data_prep.shapes2d", description=about)
-    parser.add_argument("--out", type=folder, default="data", help="folder (default: data)")
-    out = parser.parse_args(argv).out
-    return run("shapes2d", lambda say: write_all(out, say))
-
+main = partial(draw_command, "shapes2d", "Draw 2D Shapes and store it bit-packed.", write_all)
 
 if __name__ == "__main__":
     sys.exit(main())

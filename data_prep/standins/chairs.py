@@ -30,8 +30,8 @@ from types import SimpleNamespace
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from data_prep.commands import draw_command, whole_number
 from data_prep.packed import HEIGHT, WIDTH, labels_file, write_packed
-from data_prep.standins.common import command, whole_number
 from data_prep.standins.perspective import bar, draw, ring, swept
 
 STEM = "standin_chairs"
@@ -272,7 +272,8 @@ def write_all(out: Path, chairs: int = 200, seed: int = 0, say=lambda line: None
     write_packed(out, STEM, packed_pieces(chairs, seed), info, labels=content, say=say)
 
 
-main = partial(command, "chairs", "Draw chairs in place of 3D Chairs.", write_all, "chairs", 200)
+ABOUT = "Draw chairs that stand in for 3D Chairs, 62 images each."
+main = partial(draw_command, "standins.chairs", ABOUT, write_all, chairs=200, seed=0)
 
 if __name__ == "__main__":
     sys.exit(main())

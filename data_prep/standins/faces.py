@@ -26,8 +26,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from data_prep.commands import draw_command, whole_number
 from data_prep.packed import labels_file, write_packed
-from data_prep.standins.common import command, whole_number
 from data_prep.standins.draw_faces import draw
 
 VERSION = 1  # goes up whenever a face or a label changes
@@ -124,7 +124,8 @@ def write_all(out: Path, images: int = 20_000, seed: int = 0, say=lambda line: N
     write_packed(out, STEM, packed_pieces(attributes, nuisances), info, labels=labels, say=say)
 
 
-main = partial(command, "faces", "Draw faces in place of CelebA.", write_all, "images", 20_000)
+ABOUT = "Draw faces that stand in for CelebA."
+main = partial(draw_command, "standins.faces", ABOUT, write_all, images=20_000, seed=0)
 
 if __name__ == "__main__":
     sys.exit(main())
