@@ -45,13 +45,15 @@ class Section(NamedTuple):
 
 
 def breaking(text: str) -> Markup:
-    """Plain text as HTML, whose long names may break after an underscore."""
+    """Plain text as HTML (which is left as it is); long names may break after an underscore."""
+    if isinstance(text, Markup):
+        return text
     return Markup(re.sub(r"(?<=\w)(?<!lambda)_(?=\w)", "_<wbr>", str(escape(text))))
 
 
 def marked(text: str, **values: object) -> Markup:
     """Markdown as HTML: **bold** and `code` alone, links stay text; `values` for its {names}."""
-    if not isinstance(text, Markup):  # HTML already
+    if not isinstance(text, Markup):
         text = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(breaking(html.unescape(text))))
         text = Markup(re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", text))
     return text.format(**values) if values else text

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from reported import make_report, shown_models
 
-from replication.report import explorer, page
+from replication.report import explorer, page, report
 
 HERE = Path(__file__).resolve().parent
 CHROMIUM = (
@@ -23,8 +23,8 @@ CHROMIUM = (
 )
 FLAGS = [
     "--no-sandbox",  # which root cannot have
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-default-apps", "--no-first-run",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--disable-default-apps", "--no-first-run", "--host-resolver-rules=MAP * ~NOTFOUND",
 ]  # fmt: skip
 
 
@@ -60,10 +60,10 @@ def explorer_page(browser, tmp_path_factory) -> tuple[Path, list, list]:
     path = tmp_path_factory.mktemp("explorer") / "explorer.html"
     shapes, colours = shown_models("fc", 6, 5, without=1), shown_models("conv", 12, 4)
     sections = [
-        page.Section(name, explorer.block(models[0], name))
+        page.Section(name, report.WORDS.explorers([explorer.block(models[0], name, name)]))
         for name, models in (("shapes", shapes), ("colours", colours))
     ]
-    path.write_text(page.whole("Explorers", "", sections, explorer.script()))
+    path.write_text(page.whole("Explorers", "", sections, explorer.SCRIPT.read_text("utf-8")))
     return path, shapes, colours
 
 

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
-from reported import means
+from reported import means, shown_models
 
-from replication.report.explorer import SIDE, chosen
+from replication.report import page as page_module
+from replication.report.explorer import SCRIPT, SIDE, block, chosen
+from replication.report.report import WORDS
 
 PIXELS = """(canvas) => {
   const copy = new OffscreenCanvas(64, 64).getContext("2d", { willReadFrequently: true });
@@ -102,7 +104,11 @@ def test_reset_goes_back_and_random_moves_all_models_alike(opened, explorer_page
     assert len(set(values)) > 6 and max(map(abs, values)) <= 2.5
     assert all(np.abs(pixels(page, "colours", p) - start[p]).max() > 20 for p in range(4))
     z = np.array(
-        [page.evaluate(f"window.explorers[1].values[{k}]") for k in range(12)], np.float32
+        [
+            page.evaluate(f"document.querySelector('#explorer-colours').explorer.values[{k}]")
+            for k in range(12)
+        ],
+        np.float32,
     )[::-1].copy()  # used in reverse order
     for p, m in enumerate(chosen(shown)):
         assert np.abs(pixels(page, "colours", p) - expected(own[m], z)).max() <= 1
@@ -117,7 +123,7 @@ def test_play_moves_one_latent_back_and_forth_until_stopped(opened):
     button.click()
     seen = page.evaluate(
         """() => new Promise((done) => { const seen = []; const look = () => {
-          seen.push([...window.explorers[0].values]);
+          seen.push([...document.querySelector('#explorer-shapes').explorer.values]);
           performance.now() - began < 5500 ? requestAnimationFrame(look) : done(seen); };
           const began = performance.now(); look(); })"""
     )
@@ -128,9 +134,9 @@ def test_play_moves_one_latent_back_and_forth_until_stopped(opened):
     button.click()
     opened.settle()
     assert button.get_attribute("aria-pressed") == "false"
-    still = page.evaluate("window.explorers[0].values[1]")
+    still = page.evaluate("document.querySelector('#explorer-shapes').explorer.values[1]")
     page.wait_for_timeout(150)
-    assert page.evaluate("window.explorers[0].values[1]") == still
+    assert page.evaluate("document.querySelector('#explorer-shapes').explorer.values[1]") == still
 
 
 def test_by_keyboard_a_slider_is_reached_and_moved(opened):
@@ -155,12 +161,14 @@ def test_by_keyboard_a_slider_is_reached_and_moved(opened):
 
 
 def test_without_weights_frames_of_the_sheet_are_shown_and_the_page_says_so(opened, explorer_page):
-    """Tile (row, column) of the sheet is all of shade 10 row + column, and drawn inverted; row 0, the test images, is not there."""
+    """Tile (row, column) of the sheet is of shade 10 row + column, drawn inverted; row 0 is not there."""
     page, (shown, _) = opened.page, explorer_page[1]
     note = page.locator("#explorer-shapes .note")
     assert [m for m in chosen(shown) if not shown[m].weights] == [] and not note.is_visible()
     page.get_by_label("Model 4").first.select_option("4")
-    page.wait_for_function("window.explorers[0].models[4].picture?.complete")
+    page.wait_for_function(
+        "document.querySelector('#explorer-shapes').explorer.models[4].picture?.complete"
+    )
     opened.settle()
     assert note.is_visible() and "Pre-rendered" in note.inner_text()
     assert (
@@ -176,3 +184,25 @@ def test_without_weights_frames_of_the_sheet_are_shown_and_the_page_says_so(open
     page.locator("#explorer-shapes .reset").click()
     opened.settle()
     assert (pixels(page, "shapes", 3) == 255 - 13).all()
+
+
+def test_where_all_is_pre_rendered_one_latent_moves_at_a_time(open_page, tmp_path):
+    """What the sliders say is what is drawn: the others go back, as does the start image."""
+    shown, _ = shown_models("fc", 3, 2, without=2)
+    made = page_module.Section("S", WORDS.explorers([block(shown, "shapes", "2D Shapes")]))
+    path = tmp_path / "pre-rendered.html"
+    path.write_text(page_module.whole("S", "", [made], SCRIPT.read_text("utf-8")))
+    opened = open_page(path)
+    page, values = opened.page, "document.querySelector('#explorer-shapes').explorer.values"
+    page.wait_for_function(
+        "document.querySelector('#explorer-shapes').explorer.models[0].picture?.complete"
+    )
+    assert page.locator(".random").count() == 0
+    page.get_by_label("Test image 4").check()
+    slide(opened, "shapes", 1, 0.5)
+    assert page.get_by_label("Test image 1", exact=True).is_checked()
+    slide(opened, "shapes", 2, 1.0)
+    assert page.evaluate(values) == [None, None, 1]
+    assert (pixels(page, "shapes", 0) == 255 - 47).all()  # row 2 + 2, column 7
+    assert page.locator("#latent-shapes-2").get_attribute("step") == "0.5"
+    assert opened.said == []

@@ -48,11 +48,25 @@ def test_formulas_are_drawn(open_page, report_page):
     assert len(boxes) == 5 and all(box["width"] > 50 and box["height"] > 12 for box in boxes)
 
 
-def test_every_explorer_has_drawn_its_models(open_page, report_page):
-    page = open_page(report_page).page
-    assert page.locator(".explorer").count() == 3 and page.locator(".explorer canvas").count() == 12
-    spread = "(c) => new Set(c.getContext('2d').getImageData(0, 0, 64, 64).data.filter((_, i) => i % 4 < 3)).size"
-    assert all(canvas.evaluate(spread) > 1 for canvas in page.locator(".explorer canvas").all())
+def test_every_data_set_has_a_tab_whose_explorer_draws_its_models(open_page, report_page):
+    opened = open_page(report_page)
+    page = opened.page
+    spread = """(c) => new Set(c.getContext('2d').getImageData(0, 0, 64, 64).data
+      .filter((_, i) => i % 4 < 3)).size"""
+    tabs = page.get_by_role("tab")
+    assert tabs.count() == page.locator(".explorer").count() == 3
+    tabs.first.focus()
+    for i in range(3):
+        assert tabs.nth(i).get_attribute("aria-selected") == "true"
+        shown = page.locator(".explorer:visible")
+        assert shown.count() == 1 and shown.get_attribute("data-title") == tabs.nth(i).inner_text()
+        assert page.get_by_role("tabpanel", name=tabs.nth(i).inner_text()).count() == 1
+        opened.settle()
+        canvases = shown.locator("canvas").all()
+        assert len(canvases) == 4 and all(canvas.evaluate(spread) > 1 for canvas in canvases)
+        page.keyboard.press("ArrowRight")
+        opened.settle()
+    assert tabs.first.get_attribute("aria-selected") == "true" and opened.said == []
 
 
 @pytest.mark.parametrize("width", [320, 768, 1280])
@@ -72,6 +86,15 @@ def test_on_a_phone_a_row_is_a_card_that_names_its_cells(open_page, report_page)
     assert "Z-diff (%), published" in cell.evaluate(
         "(c) => getComputedStyle(c, '::before').content"
     )
+
+
+def test_a_table_wider_than_its_frame_says_so(open_page, report_page):
+    page = open_page(report_page, width=390).page
+    said = "(e) => getComputedStyle(e, '::before').content.includes('scroll this table')"
+    told = [e.evaluate(said) for e in page.locator(".scroll").all()]
+    wider = "(e) => e.scrollWidth > e.clientWidth"
+    assert told == [e.evaluate(wider) for e in page.locator(".scroll").all()]
+    assert 0 < sum(told) < len(told)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
