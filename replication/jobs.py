@@ -185,7 +185,7 @@ def package_code() -> bytes:
     digest = hashlib.sha256()
     for folder in ("dipvae_src", "replication", "data_prep"):
         for path in sorted((ROOT / folder).rglob("*.*")):
-            if path.suffix in (".py", ".js", ".css"):
+            if path.suffix in (".py", ".js", ".css", ".toml", ".csv"):
                 text = path.read_text("utf-8")
                 is_python = path.suffix == ".py"
                 digest.update((provenance.structure(text) if is_python else text).encode())
@@ -201,17 +201,9 @@ def job_of(name, parameters, sources, figures: Path, stamps: Path, page: str = "
     )
 
 
-def training_job(args, profile: str, settings, seeds, folder: Path, figures: Path, device) -> Job:
-    """Notebook 03_train for one experiment with all its seeds; complete runs are only read."""
-    parameters = {
-        "profile": profile, "objective": settings.objective, "weight": settings.weight,
-        "data_set": settings.data, "reading": settings.reading, "seeds": list(seeds),
-        "device": device, "data_dir": from_notebooks(args.data),
-        "results_dir": from_notebooks(folder),
-    }  # fmt: skip
-    paths = [results.path_of(folder, settings, seed) for seed in seeds]
-    page = f"{TRAIN}_{settings.name}"
-    return job_of(TRAIN, parameters, paths, figures, folder / "stamps", page)
+def training_job(page: str, parameters: dict, sources: list[Path], figures: Path, stamps) -> Job:
+    """Notebook 03_train for one unit of work, kept as a page of that name."""
+    return job_of(TRAIN, parameters, sources, figures, stamps, f"{TRAIN}_{page}")
 
 
 def jobs_for(args, profile: str, plan, folder: Path, figures: Path, seeds, stamps) -> list[Job]:

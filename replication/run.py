@@ -1,175 +1,134 @@
-"""One run from settings to result file: train, score, write. Notebook 03_train and the command call the same function.
+"""Runs by a plain command, without notebooks: one experiment, or what of a profile time allows.
 
-python -m replication.run --profile quick --objective dip-vae-ii --weight 5 --seeds 0 1 2 --out runs/quick
+    python -m replication.run --profile quick --objective dip-vae-ii --weight 5 --seeds 0 1 2
+    python -m replication.run --profile paper --minutes 7.5 --out runs/paper --pack home.tgz
+
+With --minutes (the second form) the most valuable runs come first, on a GPU in stacks that end in
+time; the same command goes on where it was stopped. What counts in results/PROFILE, or in --have,
+is not made again, so the results of several machines merge by copying.
 """
 
+from replication import lifeline  # noqa: F401  # isort: skip  (first: it holds us to our starter)
+
 import argparse
-import contextlib
-import dataclasses
-import hashlib
-import io
-import os
-import platform
+import json
+import signal
 import sys
-import time
+import tarfile
 from pathlib import Path
 
-import numpy as np
-import sklearn
-import torch
-from PIL import Image
-
 from dipvae_src import data as packed
-from dipvae_src import evaluate, models
-from dipvae_src.settings import OBJECTIVES, Settings, check_settings
-from dipvae_src.train import train
-from replication import lifeline, profiles, provenance, results, scores
-from replication.machine import device_of, processor
+from dipvae_src.settings import OBJECTIVES, Settings
+from dipvae_src.train import TrainingDiverged
+from replication import profiles, provenance, results
+from replication.engine import runner, trial
+from replication.machine import device_of
 
-KEPT_LATENTS = 2_000  # test images whose latents are kept beside the pictures
-
-
-def png(pixels: np.ndarray) -> bytes:
-    """A picture (H, W) or (H, W, 3) uint8 as a PNG file."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
-
-
-def keep(path: Path, model: models.VAE, data: packed.Packed) -> None:
-    """The decoder and the latents of the first test images in half precision: `decoder.*`, `mu`, `log_var`; npz, no pickle."""
-    measured = evaluate.measure(model, data, data.split()[1][:KEPT_LATENTS])
-    arrays = {name: p for name, p in model.state_dict().items() if name.startswith("decoder.")}
-    arrays |= {name: measured[name] for name in ("mu", "log_var")}
-    buffer = io.BytesIO()
-    np.savez(buffer, **{name: tensor.cpu().half().numpy() for name, tensor in arrays.items()})
-    results.write_whole(path, buffer.getvalue())
-
-
-def leave_pictures(
-    path: Path, model: models.VAE, data: packed.Packed, kl_per_latent: list[float]
-) -> dict:
-    """Beside the result at `path`: its traversals (PNG) and, in kept/, decoder and latents; what the result says of the picture."""
-    sheet = png(evaluate.traversal_sheet(model, data, kl_per_latent))
-    results.write_whole(path.with_suffix(".png"), sheet)
-    keep(path.parent / "kept" / f"{path.stem}.npz", model, data)
-    return {"file": path.with_suffix(".png").name, "sha256": hashlib.sha256(sheet).hexdigest()}
-
-
-def in_short(metrics: dict) -> str:
-    """A run's scores in a line."""
-    sap = f"SAP {metrics['sap']['score']:.3f}, " if metrics["sap"] else ""
-    return f"{sap}reconstruction error {metrics['reconstruction_error']:.4f}"
-
-
-def about(data: packed.Packed) -> dict:
-    """What every result says of its data and of the versions that made it."""
-    return {
-        "data": {"name": data.name, "source": data.source, "identity": data.sha256},
-        "versions": {
-            "python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
-            "scikit-learn": sklearn.__version__,
-        },
-    }  # fmt: skip
+MARGIN = 15.0  # seconds of a budget that nothing is planned for: imports, a checkpoint, a score
+SCORING = 2.0  # seconds of one run's scores on a GPU
 
 
 def run(
-    profile: str,
-    settings: Settings,
-    seed: int,
-    data_dir: str | Path = "data",
-    out: str | Path = "runs/quick",
-    device: str | None = None,
-    log=print,
-) -> dict:
-    """The result of one run: read from `out` if it is there and counts, otherwise trained, scored and written there.
+    profile: str, settings: Settings, seed: int, data_dir: str | Path = "data",
+    out: str | Path = "runs/quick", device: str | None = None, log=print,
+) -> dict:  # fmt: skip
+    """The result of one run of the plain loop, made if it does not count yet (runner.train_unit).
 
-    Raises what the checks of settings, device and data raise, before any work; TrainingDiverged; OSError on a full disk;
-    RuntimeError where the code was edited since it was loaded.
+    Raises TrainingDiverged besides, also where that was noted before.
     """
-    check_settings(settings)
-    if type(seed) is not int or seed < 0:
-        raise ValueError(f"seed must be a whole number, 0 or more, not {seed!r}")
-    where = device_of(device)
-    provenance.check_unedited()
-    if where.type == "cpu":
-        torch.set_num_threads(
-            1
-        )  # a sweep runs one process a core; so results do not depend on how many there are
-    data = packed.load(settings.data, data_dir, where)
+    unit = runner.train_unit(profile, [(settings, seed)], data_dir, out, device, "single", log=log)
+    for message in unit.diverged():
+        raise TrainingDiverged(message)
+    return unit.results()[0]
 
-    path = results.path_of(out, settings, seed)
-    reason = results.why_not(path, settings, seed, data.sha256)
-    if reason is None:
-        log(f"{settings.label}, seed {seed}: already there, {path.name}")
-        return results.read(path)
-    if path.exists():
-        log(
-            f"{settings.label}, seed {seed}: {reason}; the old file is kept as {results.set_aside(path)}"
+
+def train_in_time(args: argparse.Namespace, out: Path, clock: runner.Clock) -> None:
+    """Make the most valuable runs of a profile until the time is over; say what is left."""
+    runs = profiles.in_order(profiles.plan(args.profile, args.seeds_each, args.data_set))
+    identity = packed.load(args.data_set, args.data).identity
+    have = Path(args.have or provenance.ROOT / "results" / args.profile)
+    todo = runner.pending_of(runs, (out, have), identity)
+    print(f"{len(todo)} of {len(runs)} runs to do in {args.minutes:g} minutes", flush=True)
+    found = runner.way_for(runs[0][0], device_of(args.device), args.engine, print)
+    made, seconds, begun, words = 0, found.seconds, False, ""
+    while todo and clock.left() > 0:
+        together = list(runner.waiting_in(out, print).values())
+        part = runner.units(todo, args.stack, together)[0]
+        if seconds and not any(set(part) <= set(runs) for runs in together):
+            fit = int(clock.left() / (part[0][0].steps * seconds + SCORING))
+            if not fit and begun:  # what ends in no call is begun in one that has all its time
+                break
+            part = part[: fit or None]
+        unit = runner.train_unit(
+            args.profile, part, args.data, out, args.device, found.way, have=(have,), clock=clock
         )
+        made, seconds, begun, before = made + unit.made, unit.seconds, True, todo
+        todo = runner.pending_of(runs, (out, have), identity)
+        if todo == before:
+            break
+    if noted := runner.diverged_of(runs, (out, have), identity):
+        words = f"; {len(noted)} diverged and are not tried again ({noted[0]})"
+    left = sum(settings.steps * seconds + SCORING for settings, _ in todo) / 60
+    words += f", about {left:.0f} minutes" if todo and seconds else ""
+    print(f"{made} runs made, {len(todo)} of {len(runs)} left{words}")
 
-    progress_file = path.with_suffix(".progress")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    told, began = 0.0, time.perf_counter()
 
-    def progress(step: int, steps: int) -> None:
-        nonlocal told
-        if time.perf_counter() - told > 2 or step == steps:
-            told = time.perf_counter()
-            with contextlib.suppress(OSError):  # only for show
-                progress_file.write_text(str(step))
-
-    try:
-        model, history = train(settings, seed, data, progress)
-        metrics = scores.evaluate(model, data, settings, seed)
-        provenance.check_unedited()
-        picture = None
-        if profiles.keeps_pictures(settings, seed):
-            picture = leave_pictures(path, model, data, metrics["kl_per_latent"])
-    finally:
-        progress_file.unlink(missing_ok=True)
-
-    name = torch.cuda.get_device_name(where) if where.type == "cuda" else processor()
-    result = {
-        "format": results.FORMAT, "profile": profile, "settings": dataclasses.asdict(settings), "seed": seed,
-        "code": provenance.LOADED, **about(data),
-        "device": f"{where.type}: {name}", "threads": torch.get_num_threads(),
-        "minutes": round((time.perf_counter() - began) / 60, 3), "losses": history, "metrics": metrics, "picture": picture,
-    }  # fmt: skip
-    results.write(path, result)
-    log(
-        f"{settings.label}, seed {seed}, {data.name}: {settings.steps:,} steps in {result['minutes']:.1f} min, {in_short(metrics)}"
-    )
-    return result
+def pack(out: Path, archive: Path) -> None:
+    """The results in one small file; weights and checkpoints, which are large, stay."""
+    with tarfile.open(archive, "w:gz") as file:
+        for path in sorted(out.glob("*")):
+            if path.suffix in (".json", ".png", ".diverged"):
+                file.add(path, path.name)
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--profile", default="quick")
-    parser.add_argument("--objective", required=True, help=", ".join(OBJECTIVES))
-    parser.add_argument("--weight", type=float, required=True, help="beta, or lambda_od")
+    parser.add_argument("--profile", default="quick", help=", ".join(profiles.PROFILES))
+    parser.add_argument("--objective", help=", ".join(OBJECTIVES))
+    parser.add_argument("--weight", type=float, help="beta, or lambda_od")
     parser.add_argument("--data-set", default="shapes2d", help=", ".join(profiles.DATA_SETS))
     parser.add_argument("--reading", default="", help=", ".join(profiles.READINGS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument(
+        "--runs", type=json.loads, help="many: [[objective, weight, reading, [seeds]], ...]"
+    )
+    parser.add_argument("--minutes", type=float, help="in place of --objective: as much as fits")
+    parser.add_argument("--seeds-each", type=int, help="how many of every setting, with --minutes")
+    parser.add_argument("--stack", type=int, default=runner.AT_ONCE, help="models at once, at most")
+    parser.add_argument("--have", help="a folder whose results count; results/PROFILE unless told")
+    parser.add_argument("--pack", type=Path, help="afterwards, the results as one .tgz")
     parser.add_argument("--data", default="data")
     parser.add_argument("--out", help="results folder; runs/PROFILE unless told")
     parser.add_argument("--device", help="cpu or cuda; the GPU where there is one unless told")
+    parser.add_argument(
+        "--engine", default="", choices=("trial", *trial.WAYS),
+        help="a way of training; unless told the fastest on a GPU, the plain loop on a CPU",
+    )  # fmt: skip
     args = parser.parse_args(arguments)
-    lifeline.hold()
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # repeatable products on a GPU
+    if (args.objective, args.weight) != (None, None) and args.runs is None:
+        args.runs = [[args.objective, args.weight, args.reading, args.seeds]]
+    if (args.runs is None) == (args.minutes is None):
+        parser.error("give --objective and --weight, or --runs, or --minutes")
+    out = Path(args.out or f"runs/{args.profile}")
     try:
-        settings = profiles.experiment(
-            args.profile, args.objective, args.weight, args.data_set, args.reading
-        )
-        for seed in args.seeds:
-            run(
-                args.profile,
-                settings,
-                seed,
-                args.data,
-                args.out or f"runs/{args.profile}",
-                args.device,
+        if args.minutes is None:
+            runs = runner.runs_of(args.profile, args.runs, args.data_set)
+            unit = runner.train_unit(
+                args.profile, runs, args.data, out, args.device, args.engine, log=print
             )
+            for message in unit.diverged():
+                raise TrainingDiverged(message)
+        else:
+            if not 0 < args.minutes < float("inf") or args.stack < 1:
+                what = f"{args.minutes:g} and {args.stack}"
+                raise ValueError(f"minutes and stack must be above 0, not {what}")
+            clock = runner.Clock(60 * args.minutes - MARGIN)
+            for number in (signal.SIGTERM, signal.SIGINT):  # end as the time would
+                signal.signal(number, lambda *_: setattr(clock, "ends", 0.0))
+            with results.locked(out):
+                train_in_time(args, out, clock)
+        if args.pack:
+            pack(out, args.pack)
     except (ValueError, TypeError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

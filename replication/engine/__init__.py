@@ -1,1 +1,4 @@
-"""Many models at once, on a GPU or a cluster. May not import `replication.show` or `replication.report`, nor be imported by them."""
+"""Many models at once, on a GPU or a cluster.
+
+May not import `replication.show` or `replication.report`, nor be imported by them.
+"""

@@ -1,29 +1,33 @@
-"""A stack that stops and goes on: all of its state in one npz file, written whole or not at all, read without pickle.
+"""A stack that stops and goes on: all of its state in one npz file, read without pickle.
 
     checkpoints.save(path, stack)
     stack = checkpoints.restore(path, data)
 
-On one device the training that goes on equals, to the last bit, the one that never stopped. About 12 bytes a parameter: 170 MB a model
-of the paper's size.
+On one device the training that goes on equals, to the last bit, the one that never stopped. About
+12 bytes a parameter: 170 MB a model of the paper's size. The zip's own checksums tell a file that
+was cut or changed; what is read is checked besides, so that no stack goes on from nonsense.
 """
 
 import dataclasses
 import io
 import json
+import math
 import zipfile
 import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dipvae_src.data import Packed
 from dipvae_src.settings import Settings
 from replication import provenance, results
-from replication.engine import stack as stacked
-from replication.engine.stack import Stack
+from replication.engine.stack import PARTS, Run, Stack, check_runs, first_line
 
-FORMAT = 1
+FORMAT = 2
+UNREADABLE = (ArithmeticError, AttributeError, EOFError, LookupError, RuntimeError, TypeError)
+UNREADABLE += (ValueError, zipfile.BadZipFile, zlib.error)
 
 
 class BadCheckpoint(ValueError):
@@ -33,55 +37,51 @@ class BadCheckpoint(ValueError):
 def identity(data: Packed, precision: str) -> dict:
     """What has to be as it was, for a training to go on."""
     return {
-        "format": FORMAT, "code": provenance.STACKED, "data": data.sha256, "device": data.bits.device.type, "precision": precision,
+        "format": FORMAT, "code": provenance.STACKED, "data": data.identity,
+        "device": data.bits.device.type, "precision": precision,
     }  # fmt: skip
+
+
+def state_of(stack: Stack) -> dict[str, Tensor]:
+    """The tensors that decide how a stack goes on, by the names that the file gives them."""
+    state = {"sums": stack.sums, "running": stack.running}
+    for name in ("parameters", "first", "second"):
+        state |= {f"{name}_{i}": tensor for i, tensor in enumerate(getattr(stack, name))}
+    return state
 
 
 def save(path: Path, stack: Stack) -> None:
-    """Write the stack's state to `path`; OSError naming the file on a full disk, and the older checkpoint is then still there."""
+    """Write the stack's state; OSError naming the file on a full disk, the older one stays then."""
+    stack.name_broken()
     between_epochs = stack.step % (len(stack.rows) // stack.settings.batch_size) == 0
     orders = [g.get_state() for g in stack.orders] if between_epochs else stack.order_states
     facts = identity(stack.data, stack.precision) | {
-        "runs": [[dataclasses.asdict(settings), seed] for settings, seed in stack.runs], "step": stack.step,
-        "seconds": stack.seconds, "history": stack.history, "diverged": list(stack.diverged.items()),
+        "runs": [[dataclasses.asdict(settings), seed] for settings, seed in stack.runs],
+        "step": stack.step, "seconds": stack.seconds, "history": stack.history,
+        "diverged": list(stack.diverged.items()),
     }  # fmt: skip
-    arrays = {
-        "facts": np.frombuffer(json.dumps(facts).encode(), np.uint8),
-        "sums": stack.sums.cpu().numpy(),
-    }
-    arrays["running"] = stack.running.cpu().numpy()
+    arrays = {name: tensor.cpu().numpy() for name, tensor in state_of(stack).items()}
     arrays["orders"] = torch.stack(orders).numpy()  # (M, bytes of a state) uint8
     arrays["noises"] = torch.stack([g.get_state() for g in stack.noises]).numpy()
-    for name, tensors in (
-        ("parameter", stack.parameters),
-        ("first", stack.first),
-        ("second", stack.second),
-    ):
-        arrays |= {f"{name}_{i}": tensor.cpu().numpy() for i, tensor in enumerate(tensors)}
+    arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     results.write_whole(path, buffer.getvalue())
 
 
-def read(path: Path) -> tuple[dict, dict]:
-    """The facts and arrays in `path`; BadCheckpoint where it is not whole (its checksums are checked), OSError where it is not there."""
+def read(path: Path, weights: bool = True) -> tuple[dict, list[Run], dict[str, np.ndarray]]:
+    """What the file says of itself, its runs, and its arrays unless `weights` is False.
+
+    Raises BadCheckpoint where it is not whole.
+    """
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        return json.loads(arrays.pop("facts").tobytes()), arrays
-    except (
-        ValueError,
-        KeyError,
-        EOFError,
-        AttributeError,
-        TypeError,
-        zipfile.BadZipFile,
-        zlib.error,
-        NotImplementedError,
-    ) as error:
-        raise BadCheckpoint(
-            f"{path} is no whole checkpoint ({stacked.first_line(error)})"
-        ) from error
+            facts = json.loads(file["facts"].tobytes())
+            runs = [(Settings(**settings), seed) for settings, seed in facts["runs"]]
+            check_runs(runs)
+            return facts, runs, {name: file[name] for name in file.files if weights}
+    except UNREADABLE as error:
+        raise BadCheckpoint(f"{path} is no whole checkpoint ({first_line(error)})") from None
 
 
 def restore(path: Path, data: Packed, precision: str = "float32", **options) -> Stack:
@@ -89,48 +89,62 @@ def restore(path: Path, data: Packed, precision: str = "float32", **options) -> 
 
     Raises BadCheckpoint naming the file and what is wrong with it, before anything is trained.
     """
-    facts, arrays = read(path)
+    facts, runs, arrays = read(path)
     for name, now in identity(data, precision).items():
         if facts.get(name) != now:
             raise BadCheckpoint(
                 f"{path} cannot go on: its {name} is {facts.get(name)!r}, here it is {now!r}"
             )
+    stack = Stack(runs, data, precision, **options)
     try:
-        stack = Stack(
-            [(Settings(**settings), seed) for settings, seed in facts["runs"]],
-            data,
-            precision,
-            **options,
-        )
         stack.step, stack.seconds, stack.history = facts["step"], facts["seconds"], facts["history"]
         stack.diverged = dict(facts["diverged"])
-        state = {"sums": stack.sums, "running": stack.running}
-        for name, tensors in (
-            ("parameter", stack.parameters),
-            ("first", stack.first),
-            ("second", stack.second),
-        ):
-            state |= {f"{name}_{i}": tensor for i, tensor in enumerate(tensors)}
-        for name, tensor in state.items():
-            saved = torch.from_numpy(arrays[name])
-            if saved.shape != tensor.shape or saved.dtype != tensor.dtype:
-                raise ValueError(
-                    f"{name} has shape {tuple(saved.shape)}, not {tuple(tensor.shape)}"
-                )
-            tensor.copy_(saved)
-        for name, generators in (("orders", stack.orders), ("noises", stack.noises)):
-            for generator, state in zip(generators, arrays[name], strict=True):
-                generator.set_state(torch.from_numpy(state))
-        stack.order_states = [
-            generator.get_state() for generator in stack.orders
-        ]  # it may be saved again before a step
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise BadCheckpoint(
-            f"{path} is no whole checkpoint ({stacked.first_line(error)})"
-        ) from error
+        check_progress(stack)
+        fill(stack, arrays)
+    except UNREADABLE as error:
+        raise BadCheckpoint(f"{path} is no whole checkpoint ({first_line(error)})") from None
     with torch.no_grad():
         for copy, parameter in zip(stack.copies, stack.parameters):
             if copy is not None:
                 copy.copy_(parameter)
     stack.set_optimiser(stack.step)
     return stack
+
+
+def fill(stack: Stack, arrays: dict[str, np.ndarray]) -> None:
+    """Give a fresh stack the tensors that were read; any of UNREADABLE where they are not one's."""
+    sound = [m for m in range(len(stack.runs)) if m not in stack.diverged]
+    for name, tensor in state_of(stack).items():
+        saved = torch.from_numpy(arrays[name])
+        if saved.shape != tensor.shape or saved.dtype != tensor.dtype:
+            raise ValueError(f"{name} has shape {tuple(saved.shape)}, not {tuple(tensor.shape)}")
+        # A loss of the window that is open may be infinite: that is told when the window closes.
+        if name != "sums" and not saved[sound].isfinite().all():
+            raise ValueError(f"{name} of a model that has not diverged is not finite")
+        if name.startswith("second") and (saved[sound] < 0).any():
+            raise ValueError(f"{name}, a mean of squares, is below 0")
+        tensor.copy_(saved)
+    for name, generators in (("orders", stack.orders), ("noises", stack.noises)):
+        for generator, state in zip(generators, arrays[name], strict=True):
+            generator.set_state(torch.from_numpy(state))
+    stack.order_states = [generator.get_state() for generator in stack.orders]
+
+
+def check_progress(stack: Stack) -> None:
+    """Any of UNREADABLE where step, seconds, curves and diverged models cannot be a stack's."""
+    step, count = stack.step, len(stack.runs)
+    if type(step) is not int or not 0 <= step <= stack.steps:
+        raise ValueError(f"step is {step!r}, not a whole number from 0 to {stack.steps:,}")
+    if type(stack.seconds) is not float or not 0 <= stack.seconds < math.inf:
+        raise ValueError(f"seconds are {stack.seconds!r}")
+    if not all(m in range(count) and type(what) is str for m, what in stack.diverged.items()):
+        raise ValueError(f"diverged does not name models of {count}")
+    ends = list(range(stack.window, step + 1, stack.window))
+    if step == stack.steps and step % stack.window:
+        ends.append(step)
+    for m, curve in zip(range(count), stack.history, strict=True):
+        numbers = [[point["step"], *(point[part] for part in PARTS)] for point in curve]
+        if not all(type(v) in (int, float) and math.isfinite(v) for row in numbers for v in row):
+            raise ValueError(f"history of model {m} is no curve of finite numbers")
+        if m not in stack.diverged and [row[0] for row in numbers] != ends:
+            raise ValueError(f"history of model {m} does not lead to step {step:,}")

@@ -1,6 +1,7 @@
-"""One run by its command: what it leaves, what it refuses, and what it does not do twice."""
+"""Runs by their command: what they leave, what is refused, what is not done twice, what fits."""
 
-import json
+import re
+import tarfile
 from io import BytesIO
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 from PIL import Image
 
 from dipvae_src import data, models
-from replication import profiles, results, run
+from replication import machine, profiles, provenance, record, results, run
+from replication.engine import runner
 
 
 @pytest.fixture
@@ -29,6 +31,7 @@ def command(data_dir, tmp_path, capsys):
         captured = capsys.readouterr()
         return status, captured.out, captured.err
 
+    call.data = data_dir
     return call
 
 
@@ -39,7 +42,7 @@ def test_leaves_result_picture_and_decoder_and_is_not_made_again(command, data_d
     status, out, err = command(*DIP_II, "--seeds", 0, 1)
     assert (status, err) == (0, "")
     paths = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file())
-    stem = "dip-vae-ii_5_m3-200_seed"
+    stem = "dip-vae-ii_5_seed"
     assert paths == [f"{stem}0.json", f"{stem}0.png", f"{stem}1.json", f"kept/{stem}0.npz"]
     first = (tmp_path / f"{stem}0.json").read_bytes()
     result = results.read(tmp_path / f"{stem}0.json")
@@ -49,7 +52,7 @@ def test_leaves_result_picture_and_decoder_and_is_not_made_again(command, data_d
         and result["data"]["source"] == "rendered"
     )
 
-    # The decoder that was kept, from the latents that were kept, makes the images whose error the result tells.
+    # The decoder kept makes, of the latents kept, images whose error is the result's.
     with np.load(tmp_path / "kept" / f"{stem}0.npz", allow_pickle=False) as file:
         kept = {name: torch.from_numpy(file[name]) for name in file.files}
     shapes = data.load("shapes2d", data_dir)
@@ -96,7 +99,7 @@ def test_runs_on_other_data_say_which_and_are_scored_by_what_they_have(command, 
     assert result["data"] == {
         "name": "small faces (for CelebA)",
         "source": "stand-in",
-        "sha256": result["data"]["sha256"],
+        "identity": result["data"]["identity"],
     }
     assert (
         result["settings"]["lambda_d"] == 100
@@ -119,35 +122,38 @@ def test_runs_on_other_data_say_which_and_are_scored_by_what_they_have(command, 
 def test_another_reading_is_a_run_of_its_own_without_a_picture(command, tmp_path):
     status, out, _ = command(*DIP_II, "--reading", "running covariance")
     assert status == 0 and "DIP-VAE-II (lambda_od 5), running covariance, seed 0" in out
-    result = results.read(tmp_path / "dip-vae-ii_5_m3-200_running-covariance_seed0.json")
+    result = results.read(tmp_path / "dip-vae-ii_5_running-covariance_seed0.json")
     assert result["settings"]["memory"] == 0.9 and result["picture"] is None
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == [
-        "dip-vae-ii_5_m3-200_running-covariance_seed0.json"
+        "dip-vae-ii_5_running-covariance_seed0.json"
     ]
 
 
 def test_in_short_is_what_there_is_of_a_runs_scores():
     assert (
-        run.in_short({"sap": {"score": 0.12345}, "reconstruction_error": 0.01234})
+        record.in_short({"sap": {"score": 0.12345}, "reconstruction_error": 0.01234})
         == "SAP 0.123, reconstruction error 0.0123"
     )
-    assert run.in_short({"sap": None, "reconstruction_error": 0.5}) == "reconstruction error 0.5000"
+    assert (
+        record.in_short({"sap": None, "reconstruction_error": 0.5}) == "reconstruction error 0.5000"
+    )
 
 
 def test_pictures_come_out_as_they_went_in():
     for shape in ((6, 4), (6, 4, 3)):
         pixels = np.random.default_rng(0).integers(256, size=shape).astype(np.uint8)
-        assert np.array_equal(np.asarray(Image.open(BytesIO(run.png(pixels)))), pixels)
+        assert np.array_equal(np.asarray(Image.open(BytesIO(record.png(pixels)))), pixels)
 
 
 def test_a_result_of_other_code_is_kept_aside_and_made_again(command, tmp_path):
     command(*DIP_II)
-    path = tmp_path / "dip-vae-ii_5_m3-200_seed0.json"
+    path = tmp_path / "dip-vae-ii_5_seed0.json"
     right = results.read(path)
-    path.write_text(json.dumps(right | {"code": "older"}))
+    results.write_json(path, right | {"code": dict.fromkeys(right["code"], "0" * 16)})
     status, out, _ = command(*DIP_II)
-    assert status == 0 and "other code; the old file is kept as" in out
-    assert len(list((tmp_path / "old").glob("*.json"))) == 1
+    assert status == 0 and "already there" not in out
+    (old,) = (tmp_path / "old").glob("*.json")
+    assert old.name.endswith(path.name)
     again = results.read(path)
     assert {k: v for k, v in again.items() if k != "minutes"} == {
         k: v for k, v in right.items() if k != "minutes"
@@ -172,38 +178,37 @@ def test_a_result_of_other_code_is_kept_aside_and_made_again(command, tmp_path):
         ((*DIP_II, "--data-set", "mnist"), "unknown data 'mnist'; known: shapes2d, celeba, chairs"),
         (
             (*DIP_II, "--reading", "no batch"),
-            "unknown reading 'no batch'; known: no third moments, joint third moments, running covariance, batch 64, half the steps",
+            f"unknown reading 'no batch'; known: {', '.join(profiles.READINGS)}",
         ),
         (
             (*DIP_II, "--reading", "batch 64"),
-            "the reading 'batch 64' changes nothing of DIP-VAE-II (lambda_od 5)",  # the smoke profile's batch
+            r"the reading 'batch 64' changes nothing of DIP-VAE-II \(lambda_od 5\)",  # as smoke's
         ),
         (
             ("--objective", "beta-vae", "--weight", 4, "--reading", "running covariance"),
             "memory belongs to the DIP objectives and is below 1, not 0.9 for beta-vae",
         ),
-        ((*FACES, "--data", "nowhere"), "no packed celeba in nowhere; run `make data` first"),
+        ((*FACES, "--data", "nowhere"), "no packed celeba in .*nowhere; run `make data` first"),
         ((*DIP_II, "--seeds", -1), "seed must be a whole number, 0 or more, not -1"),
         ((*DIP_II[:4], "--device", "tpu"), "unknown device 'tpu'; use cpu or cuda"),
         (
             (*DIP_II, "--profile", "fast"),
-            "unknown profile 'fast'; the profiles are smoke, quick, evening, paper",
+            f"unknown profile 'fast'; the profiles are {', '.join(profiles.PROFILES)}",
         ),
-        ((*DIP_II, "--data", "nowhere"), "no packed shapes2d in nowhere; run `make data` first"),
+        ((*DIP_II, "--data", "nowhere"), "no packed shapes2d in .*nowhere; run `make data` first"),
+        (("--minutes", 0), "minutes and stack must be above 0, not 0 and 16"),
+        (("--minutes", "nan"), "minutes and stack must be above 0, not nan and 16"),
+        (("--minutes", 9, "--stack", 0), "minutes and stack must be above 0, not 9 and 0"),
+        (
+            ("--runs", "[[1, 2]]"),
+            r"runs must be rows \[objective, weight, reading, \[seeds\]\], not \[1, 2\]",
+        ),
     ],
 )
 def test_bad_input_is_one_line_before_any_work(command, tmp_path, words, message):
     status, out, err = command(*words)
-    assert (status, out, err) == (1, "", f"error: {message}\n")
+    assert (status, out) == (1, "") and re.fullmatch(f"error: {message}\n", err)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_weights_that_are_no_numbers_are_refused():
-    unchecked = getattr(
-        profiles.experiment, "__wrapped__", profiles.experiment
-    )  # past the tests' own type checker
-    with pytest.raises(TypeError, match="weight must be a number .*, not '5'"):
-        unchecked("smoke", "dip-vae-ii", "5")
 
 
 def test_a_word_for_a_number_is_refused(command):
@@ -213,7 +218,7 @@ def test_a_word_for_a_number_is_refused(command):
 
 
 def test_an_edit_of_the_loss_in_a_living_process_is_refused(command, tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "code_hash", lambda *_, **__: "edited")
+    monkeypatch.setattr(provenance, "code_hash", lambda *_, **__: "edited")
     status, _, err = command(*DIP_II)
     assert status == 1 and err.startswith("error: the code was edited since this process started")
     assert list(tmp_path.iterdir()) == []
@@ -229,12 +234,16 @@ def test_cuda_asked_for_and_absent(command, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_divergence_is_one_line_and_leaves_nothing(command, tmp_path, monkeypatch):
-    wild = profiles.beta_vae(1, width=16, steps=9, batch_size=32, learning_rate=1e30)
+def test_divergence_is_one_line_noted_and_not_tried_again(command, tmp_path, monkeypatch):
+    wild = profiles.setting("beta-vae", 1, width=16, steps=9, batch_size=32, learning_rate=1e30)
     monkeypatch.setattr(profiles, "experiment", lambda *_: wild)
-    status, _, err = command(*DIP_II)
-    assert status == 1 and err.startswith("error: VAE, seed 0: the loss is ") and "at step 2" in err
-    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+    for times in (1, 0):
+        status, out, err = command(*DIP_II)
+        assert status == 1 and err.startswith("error: VAE, seed 0: the loss is ")
+        assert "at step 2" in err and out.count("DIVERGED") == times
+        assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == [
+            f"{wild.name}_seed0.diverged"
+        ]
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_half_result(command, tmp_path, monkeypatch):
@@ -249,3 +258,161 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_result(command, tmp_path, mo
         and "No space left on device; free some space" in err
     )
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+# --- as much of a profile as the time allows ---
+
+IN_TIME = ("--device", "cpu", "--engine", "stack")
+PLAN = profiles.plan("smoke", data="shapes2d")
+COUNT = len(PLAN)  # each with one seed
+
+
+def test_a_profile_in_time_packed_and_not_made_twice(command, tmp_path):
+    """Three runs in the first call, whose stack is that small; the rest later, then nothing."""
+    home = tmp_path / "home.tgz"
+    words = (*IN_TIME, "--have", tmp_path / "none", "--pack", home)
+    status, out, err = command(*words, "--minutes", 10)
+    assert (status, err) == (0, "") and f"{COUNT} runs made, 0 of {COUNT} left\n" in out
+    assert len(results.collect(tmp_path, PLAN)) == COUNT
+    with tarfile.open(home) as archive:
+        names = archive.getnames()
+    assert {name for name in names if name.endswith(".json")} == {
+        p.name for p in tmp_path.glob("*.json")
+    }
+    assert not any(name.startswith(("kept", "checkpoints", ".lock")) for name in names)
+
+    elsewhere = tmp_path / "elsewhere"
+    status, out, _ = command(*IN_TIME, "--out", elsewhere, "--have", tmp_path, "--minutes", 10)
+    assert status == 0 and f"0 runs made, 0 of {COUNT} left" in out
+    assert not list(elsewhere.glob("*.json"))
+
+
+def test_a_stack_is_no_larger_than_what_ends_in_time(command, tmp_path, monkeypatch):
+    """At 0.5 s a step a run of 60 steps takes 30 s and 2 s to score."""
+    asked = []
+
+    def train_unit(profile, runs, *rest, clock, **options):
+        asked.append(len(runs))
+        clock.ends -= 32 * len(runs)
+        for run_ in runs:
+            record.note_diverged(results.path_of(tmp_path, *run_), "gone", unit_data)
+        return runner.Unit(profile, runs, unit_data, tmp_path, seconds=0.5)
+
+    unit_data = runner.packed.load("shapes2d", command.data)
+    monkeypatch.setattr(runner, "train_unit", train_unit)
+    monkeypatch.setattr(runner, "way_for", lambda *_: runner.trial.Outcome("stack", 0.5))
+    status, out, _ = command(*IN_TIME, "--have", tmp_path / "none", "--minutes", 3)
+    assert status == 0 and asked == [5] and f"0 runs made, {COUNT - 5} of {COUNT} left" in out
+
+
+def test_the_time_ends_a_call_and_the_next_goes_on(command, tmp_path, monkeypatch):
+    clock, advance = runner.Clock(), runner.Stack._advance
+
+    def end_at_step_20(stack):
+        advance(stack)
+        if stack.step == 20:
+            clock.ends = 0.0
+
+    words = (*IN_TIME, "--have", tmp_path / "none", "--minutes", 10)
+    with monkeypatch.context() as patched:
+        patched.setattr(runner, "Clock", lambda seconds: clock)
+        patched.setattr(runner.Stack, "_advance", end_at_step_20)
+        status, out, err = command(*words)
+    assert (status, err) == (0, "") and f"0 runs made, {COUNT} of {COUNT} left" in out
+    assert len(list(tmp_path.glob("checkpoints/*.npz"))) == 1
+    status, out, _ = command(*words)
+    assert status == 0 and " runs go on from step " in out and f"0 of {COUNT} left" in out
+    assert not list(tmp_path.glob("checkpoints/*.npz"))
+
+
+def test_by_the_plain_loop_nothing_is_begun_that_does_not_end_in_time(
+    command, tmp_path, monkeypatch
+):
+    """The first run is stopped in its middle; in the second call it is made, and no other begun."""
+    clock, steps = runner.Clock(), []
+    train = runner.train
+
+    def stopping(settings, seed, data, progress):
+        def tell(step, of):
+            steps.append(step)
+            clock.ends = 0.0 if len(steps) == 30 else clock.ends
+            progress(step, of)
+
+        found = train(settings, seed, data, tell)
+        clock.ends = runner.time.perf_counter() + 1e-3
+        return found
+
+    monkeypatch.setattr(runner, "Clock", lambda seconds: clock)
+    monkeypatch.setattr(runner, "train", stopping)
+    words = ("--device", "cpu", "--have", tmp_path / "none", "--minutes", 1)
+    status, out, err = command(*words)
+    assert (status, err) == (0, "") and f"0 runs made, {COUNT} of {COUNT} left" in out
+    assert "VAE, seed 0: stopped; it starts again next time" in out and len(steps) == 30
+    clock.ends = float("inf")
+    status, out, err = command(*words)
+    assert "would not end in time, not begun" in out
+    assert f"1 runs made, {COUNT - 1} of {COUNT} left" in out
+
+
+def test_two_calls_do_not_share_a_folder(command, tmp_path):
+    with results.locked(tmp_path):
+        status, _, err = command(*IN_TIME, "--minutes", 10)
+    assert status == 1 and "is at work in" in err
+
+
+@pytest.mark.parametrize("words", [(), ("--objective", "beta-vae", "--minutes", 3)])
+def test_half_a_question_is_refused(command, words):
+    with pytest.raises(SystemExit) as stopped:
+        command(*words)
+    assert stopped.value.code == 2
+
+
+# --- the machine ---
+
+
+def cgroup(root, line, **files):
+    """A folder that looks like / to cpu_quota."""
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/cgroup").write_text(line)
+    for name, content in files.items():
+        path = root / "sys/fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("line", "files", "quota"),
+    [
+        ("0::/\n", {"cpu.max": "50000 100000\n"}, 0.5),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, float("inf")),
+        ("0::/a/b\n", {"a/cpu.max": "150000 100000", "a/b/cpu.max": "max 100000"}, 1.5),
+        ("0::/gone\n", {"cpu.max": "200000 100000"}, 2.0),
+        (
+            "3:cpu,cpuacct:/x\n1:memory:/x\n",
+            {"cpu,cpuacct/cpu.cfs_quota_us": "25000", "cpu,cpuacct/cpu.cfs_period_us": "100000"},
+            0.25,
+        ),
+        (
+            "3:cpu:/x\n",
+            {"cpu/x/cpu.cfs_quota_us": "-1", "cpu/x/cpu.cfs_period_us": "100000"},
+            float("inf"),
+        ),
+        ("0::/\n", {"cpu.max": "nonsense"}, float("inf")),
+    ],
+)
+def test_a_containers_quota_is_seen(tmp_path, monkeypatch, line, files, quota):
+    root = cgroup(tmp_path, line, **files)
+    assert machine.cpu_quota(root) == quota
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
+    assert machine.usable_cores(root) == {0.5: 1, 1.5: 2, 2.0: 2, 0.25: 1}.get(quota, 4)
+
+
+def test_without_control_groups_there_is_no_quota(tmp_path):
+    assert machine.cpu_quota(tmp_path) == float("inf")
+
+
+def test_products_on_a_gpu_are_repeatable_before_it_starts(monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    machine.device_of("cpu")
+    assert machine.os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"

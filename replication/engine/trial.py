@@ -1,0 +1,202 @@
+"""Which way of training works on this device, and how fast: a few steps of two models each way.
+
+    python -m replication.engine.trial                  # at the paper's size, on the GPU if any
+    python -m replication.engine.trial --profile quick --device cpu
+
+Each way is held to train.train on the same device. No data are needed: the images are drawn here.
+"""
+
+from replication import lifeline  # noqa: F401  # isort: skip  (first: it holds us to our starter)
+
+import argparse
+import dataclasses
+import functools
+import gc
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dipvae_src.data import SIDE, Packed
+from dipvae_src.models import VAE
+from dipvae_src.settings import Settings
+from dipvae_src.train import model_of, train
+from replication import machine, profiles
+from replication.engine.stack import Run, Stack, first_line, shape_of
+
+# The ways of training, slowest first: options of Stack; "single" is train.train, one by one.
+WAYS = {
+    "single": {},
+    "stack": {},
+    "compiled": {"compiled": True},
+    "captured": {"compiled": True, "graphed": True, "precision": "bf16"},
+}
+STEPS = 12  # that are compared; a CUDA graph is captured before the fourth of them
+SECONDS = 2.0  # of each way's timing after that; one step at least
+# A way agrees where its weights differ from those of train.train by no more than this share of the
+# largest move of a weight, on average. Measured on a CPU at widths 256 and 1200, learning rates
+# 1e-3 and 1e-4: rounding, which Adam amplifies where gradients are tiny, makes up to 2e-3 in
+# float32 and 2e-2 with bf16 products; weights of the penalty that are wrong by half 5e-2 to 9e-2.
+TOLERANCES = {"float32": 4e-3, "bf16": 3e-2}
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a way of training came to: seconds of a model's step, or why it fell out."""
+
+    way: str
+    seconds: float = 0.0
+    fell_out: str = ""
+
+    def __str__(self) -> str:
+        if self.fell_out:
+            return f"  {self.way:<9} fell out: {self.fell_out}"
+        return f"  {self.way:<9} {1e3 * self.seconds:.3g} ms a model step"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, of the device or of the machine, as PyTorch tells it."""
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    words = ("can't allocate memory", "out of memory")
+    return isinstance(error, kinds) or any(word in str(error).lower() for word in words)
+
+
+def drawn(device: torch.device, images: int, colour: bool = False) -> Packed:
+    """Bright boxes on black, packed as a data set of 2D Shapes or of colour images is."""
+    generator = torch.Generator().manual_seed(0)
+    low = torch.randint(0, SIDE // 2, (2, images, 1), generator=generator)
+    high = low + torch.randint(4, SIDE // 2, (2, images, 1), generator=generator)
+    inside = (torch.arange(SIDE) >= low) & (torch.arange(SIDE) < high)  # (2, N, 64)
+    pixels = (inside[0, :, :, None] & inside[1, :, None, :]).flatten(1).to(torch.uint8)  # (N, 4096)
+    places = torch.arange(7, -1, -1, dtype=torch.uint8)
+    if colour:
+        bits, table = pixels.repeat(1, 3) * 255, None
+    else:
+        bits = (pixels.view(images, -1, 8) << places).sum(dim=2, dtype=torch.uint8)  # (N, 512)
+        table = ((torch.arange(256)[:, None] >> places) & 1).float().to(device)
+    facts = dict(name="boxes", source="stand-in", factor_names=("a",), factor_sizes=(images,))
+    return Packed(**facts, identity="", discrete=(False,), bits=bits.to(device), table=table)
+
+
+def pace_of_single(run: Run, data: Packed) -> tuple[float, VAE]:
+    """Seconds of a step of train.train, the first ones left out, and the model after all."""
+    marks = []
+    model, _ = train(*run, data, lambda *_: marks.append(time.perf_counter()))
+    return (time.perf_counter() - marks[3]) / (len(marks) - 4), model
+
+
+@functools.cache
+def seconds_per_step(shape: Settings, device: torch.device) -> float:
+    """Of the plain loop, measured here in seconds, with the one CPU thread that a run has."""
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    colour = shape.network != "fc"
+    data = drawn(device, 2 * shape.batch_size, colour)
+    return pace_of_single((dataclasses.replace(shape, steps=12 if colour else 24), 0), data)[0]
+
+
+def flat(model: VAE) -> Tensor:
+    """All weights in one row."""
+    return torch.cat([p.detach().flatten() for p in model.parameters()]).cpu()
+
+
+def try_stack(way: str, pair: list[Run], references: list[VAE], data: Packed) -> Outcome:
+    """Train `pair` at once this way and hold it to the references; raises whatever fails in it."""
+    endless = [(dataclasses.replace(settings, steps=10**6), seed) for settings, seed in pair]
+    stack = Stack(endless, data, log=lambda _: None, **WAYS[way])
+    stack.train(until=STEPS)
+    tolerance = TOLERANCES[stack.precision]
+    for m, (run, reference) in enumerate(zip(pair, references)):
+        end, start = flat(reference), flat(model_of(*run, data))
+        off = ((flat(stack.model(m)) - end).abs().mean() / (end - start).abs().max()).item()
+        if not off <= tolerance:  # nor where it is NaN
+            return Outcome(way, fell_out=f"does not agree: off by {off:.1e}, allowed {tolerance}")
+    begun = stack.seconds
+    stack.train(lambda: stack.step > STEPS and stack.seconds - begun > SECONDS)
+    return Outcome(way, (stack.seconds - begun) / (stack.step - STEPS) / len(pair))
+
+
+def try_ways(
+    settings: Settings, device: torch.device, tell: Callable[[Outcome], None]
+) -> list[Outcome]:
+    """Try every way at the size of `settings`, slowest first, and tell of each as it ends."""
+    shape = dataclasses.replace(shape_of(settings), steps=STEPS)
+    weights = dict(lambda_od=10.0, lambda_d=10.0)
+    pair = [
+        (dataclasses.replace(shape, objective="dip-vae-i", **weights), 0),
+        (dataclasses.replace(shape, objective="dip-vae-ii", lambda_3=200.0, **weights), 1),
+    ]
+    outcomes, references = [], []
+    for way in WAYS:
+        try:
+            data = drawn(device, 4 * settings.batch_size)
+            if way == "single":
+                paces, references = zip(*(pace_of_single(run, data) for run in pair))
+                outcome = Outcome(way, min(paces))
+            else:
+                outcome = try_stack(way, pair, references, data)
+        except Exception as error:  # whatever a driver or a compiler may raise; MemoryError
+            short = is_out_of_memory(error)
+            outcome = Outcome(way, 0.0, "not enough memory" if short else first_line(error))
+        free_memory()
+        outcomes.append(outcome)
+        tell(outcome)
+    return outcomes
+
+
+def free_memory() -> None:
+    """Give back what nothing refers to any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def fastest(outcomes: Iterable[Outcome]) -> Outcome:
+    """Of the ways that agree; one by one where there is none."""
+    agreeing = [outcome for outcome in outcomes if not outcome.fell_out]
+    return min(agreeing, key=lambda outcome: outcome.seconds, default=Outcome("single"))
+
+
+@functools.cache
+def _try_shape(shape: Settings, device: torch.device, log: Callable[[str], None]) -> Outcome:
+    log(f"Trying {machine.name_of(device)}, two models each way, for a minute or two:")
+    return fastest(try_ways(shape, device, lambda outcome: log(str(outcome))))
+
+
+def try_once(settings: Settings, device: torch.device, log: Callable[[str], None]) -> Outcome:
+    """The fastest way that agrees at this size; tried once in a process."""
+    return _try_shape(dataclasses.replace(shape_of(settings), steps=STEPS), device, log)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--profile", default="paper", help="whose 2D Shapes size is tried")
+    parser.add_argument("--device", help="cpu or cuda; the GPU where there is one unless told")
+    parser.add_argument("--out", type=Path, help="also write a line of JSON for each way")
+    args = parser.parse_args(arguments)
+    try:
+        device, settings = machine.device_of(args.device), profiles.plan(args.profile)[0][0]
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+    def tell(outcome: Outcome) -> None:
+        print(outcome, flush=True)
+        if args.out:
+            with open(args.out, "a", encoding="utf-8") as file:
+                print(json.dumps(dataclasses.asdict(outcome)), file=file)
+
+    torch.set_num_threads(1)
+    width, batch = settings.width, settings.batch_size
+    print(f"{machine.name_of(device)}: width {width}, batch {batch}, two models", flush=True)
+    found = fastest(try_ways(settings, device, tell))
+    print(f"taken: {found.way}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""What a run leaves: its result file; of the first seed of Table 1's rows picture and decoder.
+
+One function, `write_result`, for every way of training: it scores a trained model and writes all.
+"""
+
+import dataclasses
+import hashlib
+import io
+import platform
+import time
+from pathlib import Path
+
+import numpy as np
+import sklearn
+import torch
+from PIL import Image
+
+from dipvae_src import evaluate, models
+from dipvae_src.data import Packed
+from dipvae_src.settings import Settings
+from replication import profiles, provenance, results, scores
+from replication.machine import name_of
+
+KEPT_LATENTS = 2_000  # test images whose latents are kept beside the pictures
+
+
+def write_result(
+    path: Path, model: models.VAE, data: Packed, profile: str, settings: Settings, seed: int,
+    history: list[dict], seconds: float, stack: dict | None = None,
+) -> dict:  # fmt: skip
+    """Score a trained model and write its result to `path`; what lay there is set aside.
+
+    `seconds`: of its training; `stack`: how it was trained beside others, None for the plain loop.
+    Scores are of float32 products whatever trained the model. Raises RuntimeError where the code
+    was edited since it was loaded, OSError on a full disk.
+    """
+    began = time.perf_counter()
+    if data.bits.is_cuda:
+        torch.set_float32_matmul_precision("highest")
+    metrics = scores.evaluate(model, data, settings, seed)
+    provenance.check_unedited()
+    results.set_aside(path)
+    picture = None
+    if profiles.keeps_pictures(settings, seed):
+        picture = leave_pictures(path, model, data, metrics["kl_per_latent"])
+    device = data.bits.device
+    engine = {"engine": "stacked", "stack": stack} if stack else {}
+    result = {
+        "format": results.FORMAT, "profile": profile, "settings": dataclasses.asdict(settings),
+        "seed": seed, "code": provenance.STACKED if stack else provenance.LOADED, **engine,
+        "data": {"name": data.name, "source": data.source, "identity": data.identity},
+        "versions": {
+            "python": platform.python_version(), "torch": torch.__version__,
+            "numpy": np.__version__, "scikit-learn": sklearn.__version__,
+        },
+        "device": f"{device.type}: {name_of(device)}", "threads": torch.get_num_threads(),
+        "minutes": round((seconds + time.perf_counter() - began) / 60, 3), "losses": history,
+        "metrics": metrics, "picture": picture,
+    }  # fmt: skip
+    results.write(path, result)
+    return result
+
+
+def leave_pictures(path: Path, model: models.VAE, data: Packed, kl_per_latent: list[float]) -> dict:
+    """Beside the result at `path`: traversals (PNG) and, in kept/, decoder and latents.
+
+    Returns what the result says of the picture.
+    """
+    sheet = png(evaluate.traversal_sheet(model, data, kl_per_latent))
+    results.write_whole(path.with_suffix(".png"), sheet)
+    keep_decoder(path.parent / "kept" / f"{path.stem}.npz", model, data)
+    return {"file": path.with_suffix(".png").name, "sha256": hashlib.sha256(sheet).hexdigest()}
+
+
+def keep_decoder(path: Path, model: models.VAE, data: Packed) -> None:
+    """Decoder (`decoder.*`) and latents (`mu`, `log_var`) of the first test images, float16 npz."""
+    measured = evaluate.measure(model, data, data.split()[1][:KEPT_LATENTS])
+    arrays = {name: p for name, p in model.state_dict().items() if name.startswith("decoder.")}
+    arrays |= {name: measured[name] for name in ("mu", "log_var")}
+    buffer = io.BytesIO()
+    np.savez(buffer, **{name: tensor.cpu().half().numpy() for name, tensor in arrays.items()})
+    results.write_whole(path, buffer.getvalue())
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """A picture (H, W) or (H, W, 3) uint8 as a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def in_short(metrics: dict) -> str:
+    """A run's scores in a line."""
+    sap = f"SAP {metrics['sap']['score']:.3f}, " if metrics["sap"] else ""
+    return f"{sap}reconstruction error {metrics['reconstruction_error']:.4f}"
+
+
+# --- runs that diverged ---
+
+
+def note_diverged(path: Path, message: str, data: Packed) -> None:
+    """Beside where the result would lie: that the run diverged, so that it is not tried again."""
+    note = {"message": message, "code": provenance.STACKED, "data": data.identity}
+    results.write_json(path.with_suffix(".diverged"), note)
+
+
+def diverged(path: Path, data_identity: str) -> str | None:
+    """What was noted of a run that diverged under the code and on the data of now."""
+    try:
+        note = results.read_json(path.with_suffix(".diverged"))
+        made_by = (note["code"], note["data"])
+        return note["message"] if made_by == (provenance.STACKED, data_identity) else None
+    except (OSError, ValueError, KeyError):
+        return None
