@@ -9,7 +9,7 @@ SHELL := bash
 
 # ---- names and values on the command line (or, the same names, in the environment) ----
 
-PROFILES := smoke quick evening paper
+PROFILES := smoke quick evening night paper
 uses_data := DSPRITES CELEBA CHAIRS
 uses_plan := PROFILE SEEDS DEVICE
 uses_train := $(uses_plan) $(uses_data)
@@ -81,7 +81,7 @@ TEST = OMP_NUM_THREADS=1 $(RUN) pytest
 help: # a screen of 24 lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-16s%s\n", $$1, $$2}' Makefile
 	@echo "Names (make TARGET NAME=value ...):"
-	@echo "  PROFILE=$(subst $(space),|,$(PROFILES))   else: paper with CUDA, quick without"
+	@echo "  PROFILE=$(subst $(space),|,$(PROFILES))  (paper with CUDA, else quick)"
 	@echo "  SEEDS=1..100  DEVICE=cpu|cuda  in place of the profile's, of the one found"
 	@echo "  DSPRITES, CELEBA, CHAIRS=path|download  official data; DSPRITES_GIF=path"
 	@echo "  PYTHON=path  VENV=none  the Python for .venv; use it as it is, install nothing"
