@@ -39,8 +39,7 @@ except ImportError:  # a platform without: two writers at once are not kept apar
     fcntl = None
 
 HEIGHT = WIDTH = 64
-BYTES_PER_IMAGE = HEIGHT * WIDTH // 8
-BYTES_PER_RGB = 3 * HEIGHT * WIDTH
+BYTES_PER_IMAGE, BYTES_PER_RGB = HEIGHT * WIDTH // 8, 3 * HEIGHT * WIDTH
 CHUNK = 256  # colour images packed at a time: 3 MB, a third of a second's work
 SAY_EVERY = 5.0  # seconds between lines of progress
 SETS = {  # source and channels, by stem
@@ -60,25 +59,45 @@ def packed_problem(out: Path, stem: str, sha256: str | None = None) -> str | Non
     must also have that checksum.
     """
     try:
-        check_files(out, stem, read_description(out, stem), sha256)
-    except (OSError, ValueError) as error:
+        _read_whole(out, stem, sha256)
+    except ValueError as error:
         return f"{error}; `make data` makes it again"
     return None
 
 
-def read_description(out: Path, stem: str) -> dict:
-    """What <stem>.json says; FileNotFoundError or ValueError, naming file and field, if damaged."""
-    path = out / f"{stem}.json"
+def _read_whole(out: Path, stem: str, sha256: str | None = None) -> dict:
+    """What the JSON of a set says; ValueError, naming file and field, unless it is whole."""
+    pixels, labels, sidecar = _paths(out, stem)
+    for path in (sidecar, pixels):
+        if not path.is_file():
+            raise ValueError(f"{path} is missing")
     try:
-        info = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} is missing") from None
+        info = json.loads(sidecar.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read ({error})") from error
+        raise ValueError(f"{sidecar} cannot be read ({error})") from error
     if not isinstance(info, dict) or info.get("checksum") != checksum_of(info):
-        raise ValueError(f"{path} is altered: field 'checksum' does not fit the others")
-    check_description(info, stem, path)
+        raise ValueError(f"{sidecar} is altered: field 'checksum' does not fit the others")
+    _check_fields(info, stem, sidecar)
+    digests = {pixels: sha256 or info["sha256"], labels: info.get("labels_sha256")}
+    for path, wanted in digests.items():
+        if wanted is None:
+            continue
+        try:
+            with open(path, "rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read ({error.strerror})") from error
+        if found != wanted:
+            raise ValueError(f"{path} is altered (sha256 {found[:12]}..., not {wanted[:12]}...)")
+    if SETS[stem][1] == 3:
+        _check_labels(labels.read_bytes(), info, labels)
     return info
+
+
+def _paths(out: Path, stem: str) -> tuple[Path, Path, Path]:
+    """Where the pixels, the labels (if any) and the JSON of a set lie."""
+    pixels = out / f"{stem}.{'rgb' if SETS[stem][1] == 3 else 'bits'}"
+    return pixels, out / f"{stem}.labels.npz", out / f"{stem}.json"
 
 
 def checksum_of(info: dict) -> str:
@@ -87,47 +106,45 @@ def checksum_of(info: dict) -> str:
     return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
 
 
-def check_description(info: dict, stem: str, path: Path) -> None:
-    """Raise ValueError, naming the field, unless this can be said of the set `stem`."""
+def _check_fields(info: dict, stem: str, sidecar: Path) -> None:
+    """Raise ValueError, naming the field, unless all this can be said of the set `stem`."""
     source, channels = SETS[stem]
-    images, factors = info.get("images"), info.get("factors")
-    if type(images) is not int or images < 1:
-        raise ValueError(f"{path}: field 'images' is {images!r}, a whole number expected")
-    size = images * (BYTES_PER_RGB if channels == 3 else BYTES_PER_IMAGE)
-    fixed = {
-        "source": source,
-        "height": HEIGHT,
-        "width": WIDTH,
-        "channels": channels,
-        "bytes": size,
-    }
-    for field, right in fixed.items():
-        if (found := info.get(field, 1 if field == "channels" else None)) != right:
-            raise ValueError(f"{path}: field {field!r} is {found!r}, {right!r} expected")
-    for field in ("name", "sha256", *(["labels_sha256"] if channels == 3 else [])):
-        if not isinstance(info.get(field), str):
-            raise ValueError(f"{path}: field {field!r} is {info.get(field)!r}, a text expected")
+    images, each = info.get("images"), BYTES_PER_RGB if channels == 3 else BYTES_PER_IMAGE
+    right = {"source": source, "channels": channels, "height": HEIGHT, "width": WIDTH}
+    right["bytes"] = images * each if type(images) is int and images > 0 else "of some images"
+    texts = ("name", "sha256", *(["labels_sha256"] if channels == 3 else []))
+    right |= {field: info.get(field) or "a text" for field in texts}
+    right["factors"] = info.get("factors")
+    if not _are_factors(right["factors"], images, channels):
+        names = "different names" if channels == 3 else f"names and sizes {SHAPES2D}"
+        right["factors"] = f"{names}, each with its different values, discrete or not,"
+    for field, value in right.items():
+        if (found := info.get(field, 1 if field == "channels" else None)) != value:
+            raise ValueError(f"{sidecar}: field {field!r} is {found!r:.60}, {value} expected")
+
+
+def _are_factors(factors: object, images: int, channels: int) -> bool:
     try:
-        sizes = {factor["name"]: len(set(factor["values"])) for factor in factors}
-        sound = len(sizes) == len(factors) > 0 and all(
-            len(factor["values"]) == sizes[factor["name"]] > 0
-            and all(type(v) in (int, float) and math.isfinite(v) for v in factor["values"])
-            and type(factor.get("discrete", factor["name"] == "shape")) is bool
-            for factor in factors
-        )
+        values = {factor["name"]: factor["values"] for factor in factors}
+        kinds = [factor.get("discrete", factor["name"] == "shape") for factor in factors]
+        sizes = {name: len(set(of)) for name, of in values.items()}
+        numbers = [number for of in values.values() for number in of]
+        if not (
+            len(values) == len(factors) > 0 and all(type(kind) is bool for kind in kinds)
+            and all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
+            and all(len(of) == sizes[name] > 0 for name, of in values.items())
+        ):  # fmt: skip
+            return False
     except (TypeError, KeyError, AttributeError):
-        sound = False
-    if not sound:
-        right = "different names, each with different numbers as values, discrete or not"
-        raise ValueError(f"{path}: field 'factors' is {factors!r:.60}..., {right} expected")
+        return False
+    if channels == 3:
+        return True
     # All of 2D Shapes; in tests its first images, or a coarser grid.
-    fits = images == math.prod(sizes.values()) or (sizes == SHAPES2D and images < 737_280)
-    if channels == 1 and (list(sizes), fits) != (list(SHAPES2D), True):
-        right = ", ".join(f"{name} ({size})" for name, size in SHAPES2D.items())
-        raise ValueError(f"{path}: field 'factors' has {sizes}, {right} expected")
+    first_ones = sizes == SHAPES2D and images < math.prod(SHAPES2D.values())
+    return list(sizes) == list(SHAPES2D) and (first_ones or images == math.prod(sizes.values()))
 
 
-def check_labels(content: bytes, info: dict, path: Path) -> None:
+def _check_labels(content: bytes, info: dict, path: Path) -> None:
     """Raise ValueError, naming the array, unless this can be the .labels.npz of a set."""
     sizes = np.array([len(factor["values"]) for factor in info["factors"]])
     try:
@@ -135,42 +152,19 @@ def check_labels(content: bytes, info: dict, path: Path) -> None:
             factors, test = arrays["factors"], arrays["test"]
     except Exception as error:  # numpy and zipfile raise half a dozen kinds
         raise ValueError(f"{path}: arrays 'factors' and 'test' cannot be read ({error})") from error
-    for name, array, shape, kind in (
-        ("factors", factors, (info["images"], len(sizes)), np.int16),
-        ("test", test, (info["images"],), np.bool_),
-    ):
-        if array.shape != shape or array.dtype != kind:
+    right = {
+        "factors": ((info["images"], len(sizes)), "int16"),
+        "test": ((info["images"],), "bool"),
+    }
+    for name, array in (("factors", factors), ("test", test)):
+        if (array.shape, array.dtype.name) != right[name]:
             found = f"{array.shape} {array.dtype}"
-            raise ValueError(f"{path}: array {name!r} is {found}, {shape} {kind.__name__} expected")
-    if len(odd := np.argwhere((factors < 0) | (factors >= sizes))):
-        i, k = odd[0]
+            raise ValueError(f"{path}: array {name!r} is {found}, {right[name]} expected")
+    for i, k in np.argwhere((factors < 0) | (factors >= sizes))[:1]:
         wrong = f"class {factors[i, k]} of {info['factors'][k]['name']} for image {i}"
         raise ValueError(f"{path}: array 'factors' has {wrong}, 0 to {sizes[k] - 1} expected")
     if not 0 < test.sum() < len(test):
         raise ValueError(f"{path}: array 'test' holds out none or all of the images")
-
-
-def check_files(out: Path, stem: str, info: dict, sha256: str | None = None) -> None:
-    """Raise FileNotFoundError or ValueError unless pixels and labels are as `info` says."""
-    pixels, labels = pixels_of(out, stem), out / f"{stem}.labels.npz"
-    wanted = {pixels: sha256 or info["sha256"]}
-    wanted |= {labels: info["labels_sha256"]} if SETS[stem][1] == 3 else {}
-    for path, digest in wanted.items():
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing")
-        if path == pixels and (size := path.stat().st_size) != info["bytes"]:
-            raise ValueError(f"{path} has {size:,} bytes, {info['bytes']:,} expected")
-        with open(path, "rb") as file:
-            actual = hashlib.file_digest(file, "sha256").hexdigest()
-        if actual != digest:
-            raise ValueError(f"{path} is altered (sha256 {actual[:12]}..., not {digest[:12]}...)")
-        if path == labels:
-            check_labels(path.read_bytes(), info, path)
-
-
-def pixels_of(out: Path, stem: str) -> Path:
-    """The file of the pixels of the set `stem` under `out`."""
-    return out / f"{stem}.{'rgb' if SETS[stem][1] == 3 else 'bits'}"
 
 
 def labels_file(
@@ -202,20 +196,25 @@ def write_packed(
     `labels_file`. Raises ValueError, keeping nothing, if facts, labels, bytes or `sha256` cannot be
     right, and what `pieces` raises; OSError if the disk is full or the like.
     """
-    pixels = pixels_of(out, stem)
+    pixels, labels_path, sidecar = _paths(out, stem)
     size = info["images"] * (BYTES_PER_RGB if SETS[stem][1] == 3 else BYTES_PER_IMAGE)
     wanted = {**info, "height": HEIGHT, "width": WIDTH, "bytes": size, "sha256": sha256 or ""}
     if labels is not None:
         wanted["labels_sha256"] = hashlib.sha256(labels).hexdigest()
-        check_labels(labels, info, out / f"{stem}.labels.npz")
-    check_description(wanted, stem, out / f"{stem}.json")
+        _check_labels(labels, info, labels_path)
+    _check_fields({**wanted, "sha256": "?"}, stem, sidecar)
     there, problem = _there(out, stem, wanted)
     if there is None:
-        if (out / f"{stem}.json").exists():
+        if sidecar.exists():
             say(f"{problem}: it is made again")
         with writing(pixels, callable(pieces)):
             out.mkdir(parents=True, exist_ok=True)
-            _check_room(pixels, size)
+            free, needed = shutil.disk_usage(out).free, size - _length(part_of(pixels))
+            if free < needed:
+                wrong = (
+                    f"{needed / 1e6:,.0f} MB are needed for {pixels}, {free / 1e6:,.0f} MB are free"
+                )
+                raise OSError(f"{wrong}; make room and give the same command again")
             with alone(out / f"{stem}.journal.part", say) as journal:
                 there, _ = _there(out, stem, wanted)  # by another process, while this one waited
                 if there is None:
@@ -227,24 +226,20 @@ def write_packed(
 def _there(out: Path, stem: str, wanted: dict) -> tuple[dict | None, str]:
     """What the JSON of a whole set says if it agrees with `wanted`; else None, and why not."""
     try:
-        there = read_description(out, stem)
-        for field, value in json.loads(json.dumps(wanted)).items():
-            if field != "software" and value not in ("", there.get(field)):
-                return None, f"{out / stem}.json describes another set ({field!r} differs)"
-        check_files(out, stem, there)
-    except (OSError, ValueError) as error:
+        there = _read_whole(out, stem)
+    except ValueError as error:
         return None, str(error)
+    for field, value in json.loads(json.dumps(wanted)).items():
+        if field != "software" and value not in ("", there.get(field)):
+            return None, f"{out / stem}.json describes another set ({field!r} differs)"
     return there, ""
 
 
 def _write(pixels: Path, pieces, wanted: dict, labels: bytes | None, journal, say) -> dict:
     """Write pixels, labels and JSON while `journal` is held; the JSON's facts."""
-    part, goes_on, begun = (
-        pixels.with_name(pixels.name + ".part"),
-        callable(pieces),
-        time.monotonic(),
-    )
+    part, goes_on, begun = part_of(pixels), callable(pieces), time.monotonic()
     images, each = wanted["images"], wanted["bytes"] // wanted["images"]
+    labels_path, sidecar = pixels.with_suffix(".labels.npz"), pixels.with_suffix(".json")
     try:
         with open(part, "a+b") as file:
             file.truncate(_kept(part, journal, wanted) if goes_on else 0)
@@ -253,34 +248,34 @@ def _write(pixels: Path, pieces, wanted: dict, labels: bytes | None, journal, sa
             first = file.tell() // each
             going_on = f", going on from image {first:,}" if first else ""
             say(f"writing {images:,} images into {pixels}{going_on}")
-            made = pieces(first) if goes_on else pieces
-            for piece in _told(made, first, images, each, say):
+            for piece in _told(pieces(first) if goes_on else pieces, first, images, each, say):
                 file.write(piece)
                 digest.update(piece)
                 if goes_on:
                     file.flush()
                     os.fsync(file.fileno())
+            written = file.tell()
             file.flush()
             os.fsync(file.fileno())
-            written = file.tell()
         if written != wanted["bytes"]:
-            right = f"{wanted['bytes']:,} expected"
-            raise ValueError(f"{written:,} bytes were made for {pixels}, {right}")
+            made = f"{written:,} bytes were made for {pixels}"
+            raise ValueError(f"{made}, {wanted['bytes']:,} expected")
         if wanted["sha256"] not in ("", digest.hexdigest()):
             found = f"have sha256 {digest.hexdigest()}, {wanted['sha256']} expected"
             raise ValueError(f"the images made for {pixels} {found}")
         wanted["sha256"] = digest.hexdigest()
         wanted["checksum"] = checksum_of(wanted)
-        pixels.with_suffix(".json").unlink(missing_ok=True)
+        sidecar.unlink(missing_ok=True)
         if labels is not None:
-            _write_whole(pixels.with_suffix(".labels.npz"), labels)
+            _write_whole(labels_path, labels)
         os.replace(part, pixels)
-        _write_whole(pixels.with_suffix(".json"), (json.dumps(wanted, indent=1) + "\n").encode())
+        _write_whole(sidecar, (json.dumps(wanted, indent=1) + "\n").encode())
         journal.truncate(0)
     except BaseException as error:
         if isinstance(error, ValueError) or not goes_on:
-            part.unlink(missing_ok=True)
             journal.truncate(0)
+            for left in (part, part_of(labels_path), part_of(sidecar)):
+                left.unlink(missing_ok=True)
         raise
     took = time.monotonic() - begun
     rate = f"{(images - first) / max(took, 1e-9):,.0f} images a second"
@@ -295,7 +290,7 @@ def _kept(part: Path, journal, wanted: dict) -> int:
     if (
         journal.read() == head
     ):  # each piece was synced before the next, so all but the last are good
-        return max(part.stat().st_size // chunk - 1, 0) * chunk
+        return max(_length(part) // chunk - 1, 0) * chunk
     os.truncate(part, 0)
     journal.truncate(0)
     journal.write(head)
@@ -312,22 +307,25 @@ def _told(pieces: Iterable[bytes], first: int, images: int, each: int, say) -> I
         done, now = done + len(piece) // each, time.monotonic()
         if now - shown >= SAY_EVERY:
             shown, rate = now, (done - first) / (now - begun)
-            left = (images - done) / rate / 60
-            speed = f"{rate:,.0f} a second, {left:.1f} minutes left"
+            speed = f"{rate:,.0f} a second, {(images - done) / rate / 60:.1f} minutes left"
             say(f"  {done:,} of {images:,} images, {speed}")
 
 
+def part_of(path: Path) -> Path:
+    """What a file is called until it is whole."""
+    return path.with_name(path.name + ".part")
+
+
+def _length(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
 def _write_whole(path: Path, content: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    try:
-        with open(part, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with open(part_of(path), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part_of(path), path)
 
 
 @contextmanager
@@ -348,15 +346,6 @@ def writing(path: Path, goes_on: bool = False) -> Iterator[None]:
         raise sentence from error
 
 
-def _check_room(pixels: Path, needed: int) -> None:
-    part = pixels.with_name(pixels.name + ".part")
-    needed -= part.stat().st_size if part.is_file() else 0
-    free = shutil.disk_usage(pixels.parent).free
-    if free < needed:
-        wrong = f"{needed / 1e6:,.0f} MB are needed for {pixels} and {free / 1e6:,.0f} MB are free"
-        raise OSError(f"{wrong}; make room and give the same command again")
-
-
 @contextmanager
 def alone(path: Path, say: Callable[[str], None]) -> Iterator[io.BufferedRandom]:
     """`path`, open to read and append, for one process at a time; removed at the end if empty.
@@ -364,36 +353,28 @@ def alone(path: Path, say: Callable[[str], None]) -> Iterator[io.BufferedRandom]
     A second process says so and waits until the first has ended, or was killed. Where the platform
     or the file system has no locks, nothing waits.
     """
+
+    def is_still_there() -> bool:
+        return path.exists() and os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+
     while True:
         with open(path, "a+b") as file:
-            _lock(file, path, say)
-            if not _is_still(file, path):  # whoever had it has removed or renamed it
+            try:
+                if fcntl is not None:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f"another process is at work on {path}; waiting for it to end")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            except OSError:  # a file system without locks
+                pass
+            if not is_still_there():  # whoever had it has removed or renamed it
                 continue
             try:
                 yield file
             finally:
-                if _is_still(file, path) and not os.fstat(file.fileno()).st_size:
+                if is_still_there() and _length(path) == 0:
                     path.unlink()
             return
-
-
-def _lock(file: io.BufferedRandom, path: Path, say: Callable[[str], None]) -> None:
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        say(f"another process is at work on {path}; waiting for it to end")
-        fcntl.flock(file, fcntl.LOCK_EX)
-    except OSError:  # a file system without locks
-        pass
-
-
-def _is_still(file: io.BufferedRandom, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
-    except FileNotFoundError:
-        return False
 
 
 def in_order(
