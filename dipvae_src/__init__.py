@@ -1,5 +1,33 @@
-"""DIP-VAE (Kumar, Sattigeri, Balakrishnan, ICLR 2018): models, objectives, scores and the code that trains them.
+"""DIP-VAE (Kumar, Sattigeri, Balakrishnan, ICLR 2018): objectives, networks, scores, training.
 
-Read the files in this order: losses.py (the paper), models.py, sap.py, zdiff.py, data.py, train.py, evaluate.py,
-profiles.py (what is run), results.py (what is kept), figures.py (how it is shown).
+    from dipvae_src import dip_vae_ii, bernoulli_nll
+    loss = dip_vae_ii(bernoulli_nll(logits, images), mu, log_var, lambda_od=5, lambda_d=50).total
+
+Read the files in this order: losses.py (the paper), models.py, sap.py, zdiff.py, attributes.py,
+data.py, settings.py, train.py, evaluate.py. Nothing here imports anything else of the repository,
+and each name below is imported when it is first used.
 """
+
+from importlib import import_module
+
+_HOMES = {
+    "losses": (
+        "dip_vae_i", "dip_vae_ii", "beta_vae", "covariance_of_means", "total_covariance",
+        "dip_penalty", "bernoulli_nll", "gaussian_nll",
+    ),
+    "models": ("build",),
+    "sap": ("sap_score",),
+    "zdiff": ("z_diff_score",),
+}  # fmt: skip
+__all__ = [name for names in _HOMES.values() for name in names]  # noqa: PLE0604
+
+
+def __getattr__(name: str):
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,4 +1,4 @@
-"""What a trained model makes of held-out images: their codes, its reconstruction error and KL, pictures of its latents."""
+"""What a trained model makes of held-out images: codes, reconstruction error, KL, traversals."""
 
 import numpy as np
 import torch
@@ -26,9 +26,10 @@ def decoded(
 def measure(model: models.VAE, data: Packed, indices: Int64[Tensor, " images"]) -> dict:
     """Encode images once and decode their means.
 
-    Returns mu and log_var, (N, D) float64 tensors on the CPU, kl_per_latent (D,) in nats, and the reconstruction error: the mean over
-    images and pixels (and channels) of (x - E[x|z])^2 at z = mu(x). The paper's definition of that error is open; this is our
-    reading. Beside it the other ones: `absolute`, the mean of |x - E[x|z]|, and `sampled`, the squared one at z ~ q(z|x).
+    Returns mu and log_var, (N, D) float64 tensors on the CPU, kl_per_latent (D,) in nats, and the
+    reconstruction error: the mean over images and pixels (and channels) of (x - E[x|z])^2 at z =
+    mu(x). The paper's definition of that error is open; this is our reading. Beside it the other
+    ones: `absolute`, the mean of |x - E[x|z]|, and `sampled`, the squared one at z ~ q(z|x).
     """
     mus, log_vars, sums = [], [], {"squared": 0.0, "absolute": 0.0, "sampled": 0.0}
     noise = torch.Generator(indices.device).manual_seed(0)
@@ -38,24 +39,18 @@ def measure(model: models.VAE, data: Packed, indices: Int64[Tensor, " images"]) 
         error = decoded(model, mu, data) - images
         sums["squared"] += error.square().sum().item()
         sums["absolute"] += error.abs().sum().item()
-        sums["sampled"] += (
-            (decoded(model, models.sample(mu, log_var, noise), data) - images).square().sum().item()
-        )
+        sampled = decoded(model, models.sample(mu, log_var, noise), data)
+        sums["sampled"] += (sampled - images).square().sum().item()
         mus.append(mu.cpu())
         log_vars.append(log_var.cpu())
     mu, log_var = torch.cat(mus).double(), torch.cat(log_vars).double()
-    kl = [
-        losses.kl_to_standard_normal(mu[:, [i]], log_var[:, [i]]).mean().item()
-        for i in range(mu.shape[1])
-    ]
+    columns = zip(mu.split(1, dim=1), log_var.split(1, dim=1))
+    kl = [losses.kl_to_standard_normal(*latent).mean().item() for latent in columns]
     errors = {name: total / (len(indices) * data.pixels) for name, total in sums.items()}
     return {
-        "mu": mu,
-        "log_var": log_var,
-        "kl_per_latent": kl,
-        "reconstruction_error": errors.pop("squared"),
-        "other_errors": errors,
-    }
+        "mu": mu, "log_var": log_var, "kl_per_latent": kl,
+        "reconstruction_error": errors.pop("squared"), "other_errors": errors,
+    }  # fmt: skip
 
 
 @torch.no_grad()
@@ -63,23 +58,19 @@ def means_of(
     model: models.VAE, data: Packed, indices: Int64[Tensor, " images"]
 ) -> Float[np.ndarray, "images latent"]:
     """mu(x) of these images, float64."""
-    return (
-        torch.cat(
-            [model.encode(data.images(batch))[0].cpu() for batch in indices.split(ENCODE_BATCH)]
-        )
-        .double()
-        .numpy()
-    )
+    batches = (data.images(batch) for batch in indices.split(ENCODE_BATCH))
+    return torch.cat([model.encode(images)[0].cpu() for images in batches]).double().numpy()
 
 
 @torch.no_grad()
 def traversal_sheet(
     model: models.VAE, data: Packed, kl_per_latent: list[float]
 ) -> UInt8[np.ndarray, "height width *colours"]:
-    """One picture of what a model learned, ((2 + rows) * 64, 11 * 64) uint8, of colour images with three colours.
+    """One picture of what a model learned, ((2 + rows) * 64, 11 * 64) uint8, in colour (..., 3).
 
-    Row 0: the first 11 test images; row 1: their reconstructions at z = mu(x); then one row per latent, the most used (largest
-    KL) first, at most 10: the first test image with that latent alone moved from -2.5 to 2.5.
+    Row 0: the first 11 test images; row 1: their reconstructions at z = mu(x); then one row per
+    latent, the most used (largest KL) first, at most 10: the first test image with that latent
+    alone moved from -2.5 to 2.5.
     """
     images = data.images(data.split()[1][:TRAVERSAL_STEPS])
     mu, _ = model.encode(images)
@@ -89,11 +80,8 @@ def traversal_sheet(
         z = mu[:1].repeat(TRAVERSAL_STEPS, 1)  # (11, D)
         z[:, int(latent)] = values
         rows.append(decoded(model, z, data))
-    sheet = torch.stack(rows).view(
-        len(rows), TRAVERSAL_STEPS, data.channels, models.SIDE, models.SIDE
-    )
-    sheet = sheet.permute(0, 3, 1, 4, 2).reshape(
-        len(rows) * models.SIDE, TRAVERSAL_STEPS * models.SIDE, data.channels
-    )
+    side, channels = models.SIDE, data.channels
+    sheet = torch.stack(rows).view(len(rows), TRAVERSAL_STEPS, channels, side, side)
+    sheet = sheet.permute(0, 3, 1, 4, 2).reshape(len(rows) * side, TRAVERSAL_STEPS * side, channels)
     pixels = (255 * sheet.clamp(0, 1)).round().byte().cpu().numpy()
     return pixels[..., 0] if data.channels == 1 else pixels

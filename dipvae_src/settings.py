@@ -15,17 +15,15 @@ DATA_SETS = ("shapes2d", "celeba", "chairs")
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides the numbers of an experiment, but its seed. Defaults: the paper's 2D Shapes (see README)."""
+    """What decides an experiment's numbers, but for its seed. Defaults: the paper's 2D Shapes."""
 
     objective: str  # one of OBJECTIVES; the plain VAE is beta-vae with beta 1
     beta: float = 1.0  # weight of the KL; 1 for DIP-VAE
     lambda_od: float = 0.0  # weight of the off-diagonal part of the DIP penalty
     lambda_d: float = 0.0  # weight of its diagonal part
     lambda_3: float = 0.0  # weight of the third moments (DIP-VAE-II on 2D Shapes)
-    third_moments: str = (
-        "marginal"  # which of them: each latent's own, or "joint": those of all triples of latents
-    )
-    memory: float = 0.0  # of a running covariance: the share of the past in it; 0: the minibatch's, as the paper has it
+    third_moments: str = "marginal"  # each latent's own, or "joint": of all triples of latents
+    memory: float = 0.0  # share of the past in a running covariance; the paper's 0: the minibatch's
     data: str = "shapes2d"  # one of DATA_SETS
     network: str = "fc"  # a row of the table in models.py
     width: int = 1200  # units of a fully connected layer
@@ -37,9 +35,7 @@ class Settings:
     test_images: int = 73_728  # scored images, from the 10 % held out
     zdiff_train: int = 10_000  # vectors that fit, and that test, the Z-diff classifier
     zdiff_test: int = 5_000
-    reading: str = (
-        ""  # what is read otherwise than in the paper, in words; decides nothing but the name
-    )
+    reading: str = ""  # what is read otherwise than in the paper, in words; decides the name alone
 
     @property
     def label(self) -> str:
@@ -64,49 +60,41 @@ class Settings:
         return f"{data}{self.objective}_{self.weight:g}{third}{reading}"
 
 
+KINDS = {str: (str, "a text"), int: (int, "a whole number"), float: ((int, float), "a number")}
+
+
 def check_settings(settings: Settings) -> Settings:
-    """The same settings, or ValueError or TypeError naming the field, what was given and what would be right."""
+    """The same settings, or ValueError or TypeError: the field, what it is, what would be right."""
     for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
-        wanted = {"str": str, "int": int, "float": (int, float)}[
-            getattr(field.type, "__name__", field.type)
-        ]
-        if not isinstance(value, wanted) or isinstance(value, bool):
-            kind = "a text" if wanted is str else "a whole number" if wanted is int else "a number"
+        value, (kinds, kind) = getattr(settings, field.name), KINDS[field.type]
+        if not isinstance(value, kinds) or isinstance(value, bool):
             raise TypeError(f"{field.name} must be {kind}, not {value!r} ({type(value).__name__})")
-        if wanted is int and value < 1:
+        if field.type is int and value < 1:
             raise ValueError(f"{field.name} must be at least 1, not {value}")
-        if wanted == (int, float) and (not math.isfinite(value) or value < 0):
+        if field.type is float and not (math.isfinite(value) and value >= 0):
             raise ValueError(f"{field.name} must be a finite number, 0 or more, not {value}")
-    for name, value, known in (
-        ("objective", settings.objective, OBJECTIVES),
-        ("data", settings.data, DATA_SETS),
-        ("network", settings.network, NETWORKS),
-        ("third_moments", settings.third_moments, ("marginal", "joint")),
-    ):
-        if value not in known:
+    for name, known in {
+        "objective": OBJECTIVES, "data": DATA_SETS, "network": NETWORKS,
+        "third_moments": ("marginal", "joint"),
+    }.items():  # fmt: skip
+        if (value := getattr(settings, name)) not in known:
             raise ValueError(f"unknown {name} {value!r}; known: {', '.join(known)}")
-    if (
-        settings.objective == "beta-vae"
-        and settings.lambda_od + settings.lambda_d + settings.lambda_3 > 0
-    ):
-        raise ValueError("beta-vae has no lambda_od, lambda_d or lambda_3; leave them 0")
-    if settings.objective != "beta-vae" and settings.beta != 1:
-        raise ValueError(f"{settings.objective} has beta 1 by definition, not {settings.beta}")
-    if settings.objective == "dip-vae-i" and settings.lambda_3 > 0:
-        raise ValueError("lambda_3 belongs to dip-vae-ii; leave it 0 for dip-vae-i")
-    if settings.objective != "beta-vae" and settings.batch_size < 2:
-        raise ValueError("a covariance needs a batch_size of at least 2")
-    if settings.memory >= 1 or (settings.memory and settings.objective == "beta-vae"):
-        raise ValueError(
-            f"memory belongs to the DIP objectives and is below 1, not {settings.memory} for {settings.objective}"
-        )
-    if settings.third_moments == "joint" and not settings.lambda_3:
-        raise ValueError(
-            'third_moments are penalised only where lambda_3 is above 0; leave it "marginal" or set lambda_3'
-        )
-    if settings.learning_rate == 0:
-        raise ValueError("learning_rate must be above 0")
-    if settings.latents < 2:
-        raise ValueError("SAP compares the two best latents; latents must be at least 2")
+    objective, memory = settings.objective, settings.memory
+    dip = objective != "beta-vae"
+    penalties = settings.lambda_od + settings.lambda_d + settings.lambda_3
+    for message, wrong in {
+        "beta-vae has no lambda_od, lambda_d or lambda_3; leave them 0": not dip and penalties > 0,
+        f"{objective} has beta 1 by definition, not {settings.beta}": dip and settings.beta != 1,
+        "lambda_3 belongs to dip-vae-ii; leave it 0 for dip-vae-i":
+            objective == "dip-vae-i" and settings.lambda_3 > 0,
+        "a covariance needs a batch_size of at least 2": dip and settings.batch_size < 2,
+        f"memory belongs to the DIP objectives and is below 1, not {memory} for {objective}":
+            memory >= 1 or (memory > 0 and not dip),
+        'third_moments need a lambda_3 above 0; leave it "marginal" or set lambda_3':
+            settings.third_moments == "joint" and settings.lambda_3 == 0,
+        "learning_rate must be above 0": settings.learning_rate == 0,
+        "SAP compares the two best latents; latents must be at least 2": settings.latents < 2,
+    }.items():  # fmt: skip
+        if wrong:
+            raise ValueError(message)
     return settings

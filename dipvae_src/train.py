@@ -1,11 +1,13 @@
-"""Train one model: batches unpacked on the device, Adam, one objective. The same function serves notebook and command.
+"""Train one model: batches unpacked on the device, Adam, one objective.
 
-Three generators, all derived from the seed, keep weights, order of the data and sampling noise apart, so that two runs on one
-machine are equal to the last bit and changing one of the three leaves the others alone.
+Three generators, all derived from the seed, keep weights, order of the data and sampling noise
+apart, so that two runs on one machine are equal to the last bit and changing one of the three
+leaves the others alone.
 """
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -45,24 +47,14 @@ def objective(
     if first:
         return losses.dip_vae_i(nll, mu, log_var, settings.lambda_od, settings.lambda_d, covariance)
     joint = settings.third_moments == "joint"
-    return losses.dip_vae_ii(
-        nll,
-        mu,
-        log_var,
-        settings.lambda_od,
-        settings.lambda_d,
-        settings.lambda_3,
-        joint,
-        covariance,
-    )
+    weights = (settings.lambda_od, settings.lambda_d, settings.lambda_3)
+    return losses.dip_vae_ii(nll, mu, log_var, *weights, joint, covariance)
 
 
 def batches(train: Tensor, batch_size: int, generator: torch.Generator):
-    """Batches of training indices without end: a new random order each epoch, the last incomplete batch left out."""
-    if batch_size > len(train):
-        raise ValueError(
-            f"batch_size {batch_size:,} is larger than the {len(train):,} training images"
-        )
+    """Batches of training indices without end: a new order each epoch, its incomplete batch out."""
+    if batch_size > (count := len(train)):
+        raise ValueError(f"batch_size {batch_size:,} is larger than the {count:,} training images")
     while True:
         order = torch.randperm(len(train), generator=generator).to(train.device)
         for start in range(0, len(train) - batch_size + 1, batch_size):
@@ -70,7 +62,7 @@ def batches(train: Tensor, batch_size: int, generator: torch.Generator):
 
 
 def model_of(settings: Settings, seed: int, data: Packed) -> models.VAE:
-    """The network of `settings` for the images of `data`, with the weights that a run starts from."""
+    """The network of `settings` for images of `data`, with the weights that a run starts from."""
     weights = stream(seed, "weights")
     return models.build(
         settings.network, settings.latents, settings.width, data.channels, weights, settings.filters
@@ -82,9 +74,10 @@ def train(
 ) -> tuple[models.VAE, list[dict]]:
     """Train a model on the training part of `data`, on the device where `data` lies.
 
-    `progress(step, steps)` is called after every step. Returns the model and its loss curve: for about HISTORY_POINTS windows,
-    the window's last step and the mean over it of reconstruction, kl and penalty (nats per image).
-    Raises TrainingDiverged naming the step where the loss stops being finite (on a GPU, where it is looked at: once a window).
+    `progress(step, steps)` is called after every step. Returns the model and its loss curve: for
+    about HISTORY_POINTS windows, the window's last step and the mean over it of reconstruction, kl
+    and penalty (nats per image). Raises TrainingDiverged naming the step where the loss stops being
+    finite (on a GPU, where it is looked at: once a window).
     """
     check_settings(settings)
     device = data.bits.device
@@ -95,13 +88,13 @@ def train(
     noise = torch.Generator(device).manual_seed(stream(seed, "noise"))
     optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
     indices = batches(data.split()[0], settings.batch_size, order)
-    likelihood = (
-        losses.bernoulli_nll if data.channels == 1 else losses.gaussian_nll
-    )  # binary images, colour images
+    # Binary images are Bernoulli; made from bits, they need no look at each batch whether they are.
+    bernoulli = partial(losses.bernoulli_nll, check=False)
+    likelihood = bernoulli if data.channels == 1 else losses.gaussian_nll
     running = torch.eye(settings.latents, device=device)  # starts as the prior's covariance
 
     window = math.ceil(settings.steps / HISTORY_POINTS)
-    history, parts = [], []
+    history, parts, run = [], [], f"{settings.label}, seed {seed}"
     for step in range(1, settings.steps + 1):
         images = data.images(next(indices))  # (B, pixels)
         mu, log_var = model.encode(images)  # (B, D) each
@@ -115,15 +108,11 @@ def train(
         last = step % window == 0 or step == settings.steps
         # Looking at a loss makes a GPU wait, so there it is done once a window.
         if device.type == "cpu" and not math.isfinite(loss.total.item()):
-            raise TrainingDiverged(
-                f"{settings.label}, seed {seed}: the loss is {loss.total.item()} at step {step}"
-            )
+            raise TrainingDiverged(f"{run}: the loss is {loss.total.item()} at step {step}")
         if last:
             values = torch.stack(parts).mean(dim=0).tolist()
             if not all(map(math.isfinite, values)):
-                raise TrainingDiverged(
-                    f"{settings.label}, seed {seed}: the loss is not finite at or before step {step}"
-                )
+                raise TrainingDiverged(f"{run}: the loss is not finite at or before step {step}")
             names = ("reconstruction", "kl", "penalty")
             history.append({"step": step} | {n: round(v, 4) for n, v in zip(names, values[1:])})
             parts = []

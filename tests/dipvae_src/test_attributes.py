@@ -1,6 +1,6 @@
 """Table 2 on data worked out by hand, and its exact bias against slow searches and a linear programme.
 
-python -m pytest tests/test_attributes.py
+python -m pytest tests/dipvae_src/test_attributes.py
 """
 
 import warnings
@@ -39,7 +39,8 @@ def random_data(seed=0, n=400, m=300):
 
 
 def test_one_latent_by_hand():
-    # w = 2 - 0 = 2, scores 0 0 4 4; kinks y - s are -1 -1 -3 -3; two samples have it: the middle of the second and third is -2.
+    # w = 2 - 0 = 2, scores 0 0 4 4; kinks y - s are -1 -1 -3 -3; two samples have it: the middle of
+    # the second and third is -2.
     found = predict_attributes(
         np.array([[0.0], [0.0], [2.0], [2.0]]), np.array([[0], [0], [1], [1]]),
         np.array([[0.9], [1.1], [1.2], [5.0]]), np.array([[0], [0], [1], [1]]),
@@ -50,7 +51,8 @@ def test_one_latent_by_hand():
 
 
 def test_two_latents_by_hand_and_the_larger_kept():
-    # w = (2, -4) for the first attribute: scores 2a - 4b. The second attribute is the first negated.
+    # w = (2, -4) for the first attribute: scores 2a - 4b. The second attribute is the first
+    # negated.
     train = np.array([[1.0, 3.0], [-1.0, 1.0], [1.0, -1.0], [3.0, -3.0]])
     has = np.array([[0, 1], [0, 1], [1, 0], [1, 0]])
     test = np.array([[9.0, 0.9], [0.0, 1.0], [0.0, -1.0], [-9.0, -0.9], [1.0, 1.0]])
@@ -63,7 +65,8 @@ def test_two_latents_by_hand_and_the_larger_kept():
     assert found.accuracy.tolist() == [80.0, 80.0]
     assert found.balanced == pytest.approx([50 * (2 / 3 + 1)] * 2)
     assert found.majority.tolist() == [60.0, 60.0]
-    # Alone, -4b: scores -12 -4 4 12, bias 0 by symmetry. Test -3.6 -4 4 3.6 -4: all but the first rightly.
+    # Alone, -4b: scores -12 -4 4 12, bias 0 by symmetry. Test -3.6 -4 4 3.6 -4: all but the first
+    # rightly.
     assert found.single_latent.tolist() == [1, 1] and found.single_accuracy.tolist() == [80.0, 80.0]
 
 
@@ -222,6 +225,52 @@ def test_latents_that_never_move_score_the_majority_without_warnings():
     assert found.accuracy[1:].tolist() == found.majority[1:].tolist()  # attribute 0 is about even
 
 
+# --- scales and offsets
+
+HALVES, HALF = np.array([[0.0, 10.0] * 4]).T, np.array([[0, 1] * 4]).T
+
+
+@pytest.mark.parametrize("scale", [1e99, 1e50, 1, 1e-5, 1e-9, 1e-20, 1e-99])
+def test_no_scale_costs_the_bias_its_digits(scale):
+    # Half of the images have it, so the bias is the middle of the two scores whatever their size.
+    found = predict_attributes(HALVES * scale, HALF, HALVES * scale, HALF)
+    assert found.accuracy == found.single_accuracy == [100.0]
+    assert found.bias == pytest.approx([-50 * scale**2], rel=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e200, 1e-200, 1e308])
+def test_scales_whose_scores_float64_does_not_hold_are_refused(scale):
+    with pytest.raises(
+        ValueError, match="largest magnitude is .* must be between 1e-100 and 1e[+]"
+    ):
+        predict_attributes(HALVES[:, :1] * scale, HALF, HALVES[:, :1] * scale, HALF)
+
+
+@pytest.mark.parametrize("offset", [1e6, 1e12, 2**60])
+def test_no_offset_costs_digits(offset):
+    mu = HALVES.astype(np.int64) + offset if offset == 2**60 else HALVES + offset
+    found = predict_attributes(mu, HALF, mu, HALF)
+    assert found.accuracy == [100.0] and found.direction == [[10.0]]
+    assert found.bias == pytest.approx([-10.0 * offset], rel=1e-4)
+
+
+def test_tiny_scores_beside_a_far_offset_are_told_apart():
+    mu = HALVES * 1e-9 + 5
+    assert predict_attributes(mu, HALF, mu, HALF).accuracy == [100.0]
+
+
+def test_the_bias_of_tiny_scores_is_the_exact_one():
+    for seed in range(30):
+        scores, has = random_problem(seed)
+        scores /= 64 * np.abs(scores).max()
+        big = _hinge_bias(scores, has)
+        y = np.where(has, 1.0, -1.0)
+        ordered = np.lexsort((-scores, y))[has.sum() - 1 : has.sum() + 1]
+        assert big == pytest.approx(y[ordered].mean() - scores[ordered].mean(), abs=1e-12)
+        tiny = _hinge_bias(scores * 2.0**-60, has)
+        assert tiny == y[ordered].mean() - scores[ordered].mean() * 2.0**-60
+
+
 # --- bad input
 
 
@@ -235,6 +284,7 @@ NAN = np.full((4, 2), np.nan)
         (dict(test_mu=np.zeros(4)), "test images: latents must have shape"),
         (dict(train_mu=NAN), "training images: latents holds nan at row 0, column 0"),
         (dict(test_mu=NAN), "test images: latents holds nan"),
+        (dict(test_mu=np.ma.zeros((4, 2))), "test images: latents must be .* got MaskedArray"),
         (dict(test_mu=np.zeros((3, 2))), "test images: latents have 3 rows and factors 4"),
         (dict(test_mu=np.zeros((4, 3))), "training images have 2 latents, the test images 3"),
         (

@@ -1,6 +1,6 @@
 """The objectives against answers known by hand, by Monte Carlo, by numpy, by torch.distributions and by finite differences.
 
-python -m pytest tests/test_losses.py
+python -m pytest tests/dipvae_src/test_losses.py
 """
 
 import math
@@ -173,7 +173,8 @@ def test_total_covariance_against_monte_carlo():
     bound = 5 * products.std(dim=0) / math.sqrt(len(z))  # five standard errors of each entry
     estimate = products.mean(dim=0)
     assert (total_covariance(mu, log_var) - estimate).abs().le(bound).all()
-    # the bound tells the right matrix from one without the variances, and from one with sigma^4 in place of sigma^2
+    # the bound tells the right matrix from one without the variances, and from one with sigma^4 in
+    # place of sigma^2
     assert (covariance_of_means(mu) - estimate).abs().gt(bound).diagonal().all()
     assert (total_covariance(mu, 2 * log_var) - estimate).abs().gt(bound).diagonal().any()
 
@@ -450,6 +451,16 @@ def test_bernoulli_nll_is_torchs_and_stays_finite():
     expected = -Bernoulli(logits=logits).log_prob(images).sum(dim=1)
     assert torch.allclose(bernoulli_nll(logits, images), expected)
     assert bernoulli_nll(tensor([[1000.0, -1000.0]]), tensor([[0.0, 0.0]])).tolist() == [1000.0]
+
+
+@pytest.mark.parametrize("pixel", [-0.1, 1.5, 255.0, math.nan, math.inf])
+def test_bernoulli_nll_refuses_pixels_that_are_no_probabilities(pixel):
+    logits, images = torch.zeros(2, 3), torch.tensor([[0.0, 0.5, 1.0], [0.0, pixel, 1.0]])
+    with pytest.raises(ValueError, match="pixels from 0 to 1, not .*: divide bytes by 255"):
+        bernoulli_nll(logits, images)
+    assert bernoulli_nll(logits, images, check=False).shape == (2,)
+    images[1, 1] = 0.25
+    assert torch.equal(bernoulli_nll(logits, images), bernoulli_nll(logits, images, check=False))
 
 
 def test_gaussian_nll_by_hand_and_up_to_its_constant():

@@ -71,7 +71,8 @@ def test_parameters_of_the_convolutional_pair_counted_by_hand():
 
 
 def test_parameters_of_the_2x2_pair_counted_by_hand():
-    # of its four convolutions the two between 32, 64 and 64 channels have 4 a b weights in the place of 16 a b
+    # of its four convolutions the two between 32, 64 and 64 channels have 4 a b weights in the
+    # place of 16 a b
     fewer = 12 * 32 * 64 + 12 * 64 * 64
     assert (395_264 - fewer, 387_971 - fewer) == (321_536, 314_243)
     model = build("conv-2x2", 32, 256, 3, seed=0)

@@ -1,8 +1,9 @@
 """SAP on codes whose score is known, and its discrete optimum against exhaustive search.
 
-python -m pytest tests/test_sap.py
+python -m pytest tests/dipvae_src/test_sap.py
 """
 
+import warnings
 from itertools import combinations, product
 
 import numpy as np
@@ -153,6 +154,86 @@ def test_names_of_the_classes_do_not_matter():
     )
 
 
+# Two latents and a continuous factor: R^2 1 and 0.2, a gap of 0.8, in whatever numbers they come.
+Z, RAMP = np.array([[0.0, 1], [1, 0], [2, 1], [3, 0]]), np.arange(4)[:, None]
+LONG = np.longdouble
+needs_long = pytest.mark.skipif(
+    np.finfo(LONG).max == np.finfo(float).max, reason="long doubles are doubles here"
+)
+
+
+@pytest.mark.parametrize(
+    ("latents", "factor"),
+    [
+        (Z, RAMP + 2**60),
+        (Z, RAMP - 2**62),
+        (Z, RAMP.astype(np.uint64) + np.uint64(2**63)),
+        (Z, RAMP * 1e200),
+        (Z, RAMP * 1e300),
+        (Z, RAMP * 1e-200),
+        (Z, RAMP * 5e-324),
+        (Z, RAMP + 1e15),
+        (Z, RAMP * 2.0**-40 + 1),
+        (Z * 1e200, RAMP),
+        (Z * 5e307, RAMP),
+        (Z * 1e-200, RAMP),
+        (Z + 1e15, RAMP),
+        (Z.astype(np.int64) + 2**60, RAMP),
+        (Z.astype(bool) * Z, RAMP.astype(np.int8)),
+        pytest.param(Z * LONG("1e4000"), RAMP, marks=needs_long),
+        pytest.param(Z, RAMP * LONG("1e4000"), marks=needs_long),
+        pytest.param(Z, RAMP * LONG(2) ** -62 + 1, marks=needs_long),
+    ],
+)
+def test_no_scale_or_offset_of_a_number_type_changes_the_score(latents, factor):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sap = sap_score(latents, factor, [False], inactive_below=0)
+    assert sap.score == pytest.approx(0.8, abs=1e-12)
+    assert sap.matrix[:, 0] == pytest.approx([1, 0.2], abs=1e-12)
+
+
+def test_the_widest_ranges_give_finite_scores():
+    for factor in (np.array([-(2**63), 0, 1, 2**63 - 1]), np.array([-1.7e308, 0, 1, 1.7e308])):
+        sap = sap_score(Z, factor[:, None], [False])
+        assert sap.matrix[0, 0] == pytest.approx(0.9, abs=1e-12)  # of (-1, 0, 0, 1) on the ramp
+
+
+def test_activity_is_told_by_the_variance_in_the_latents_own_units():
+    assert sap_score(Z * 1e200, RAMP, [False]).active.all()
+    assert not sap_score(Z * 1e-200, RAMP, [False]).active.any()
+    assert sap_score(Z * 1e-200, RAMP, [False]).score == 0
+
+
+def test_powers_of_two_change_no_bit():
+    rng = np.random.default_rng(0)
+    latents, factors = rng.normal(size=(500, 4)), rng.normal(size=(500, 2))
+    plain = sap_score(latents, factors, [False, False], inactive_below=0)
+    for power in (-600, -3, 5, 900):
+        scaled = sap_score(np.ldexp(latents, power), factors, [False, False], inactive_below=0)
+        assert scaled.matrix.tobytes() == plain.matrix.tobytes()
+
+
+@pytest.mark.parametrize(
+    "latent",
+    [
+        np.arange(4) + 2**60,
+        np.arange(4) * 1e300,
+        np.array([-1.7e308, -1e308, 1e308, 1.7e308]),
+        np.arange(4) * 5e-324,
+        np.arange(4, dtype=np.uint64) + np.uint64(2**64 - 4),
+        pytest.param(np.arange(4) * LONG("1e4000"), marks=needs_long),
+    ],
+)
+def test_thresholds_part_all_that_a_number_type_parts(latent):
+    classes = np.array([0, 1, 0, 2])
+    accuracy, thresholds, labels = best_thresholds(latent, classes, 3)
+    assert accuracy == 1 and np.isfinite(thresholds).all()
+    assert list(labels[np.searchsorted(thresholds, latent)]) == list(classes)
+    two = np.stack([latent, latent[::-1]], axis=1)
+    assert sap_score(two, classes[:, None], [True], 0).matrix[0, 0] == pytest.approx(5 / 6)
+
+
 # --- the discrete optimum
 
 
@@ -167,8 +248,8 @@ def test_names_of_the_classes_do_not_matter():
         ),  # equal values stay together: 1 in {0}, 0 at 1: (1/3 + 1) / 2
         ([0, 1, 2, 3], [0, 1, 0, 1], 3 / 4),  # one threshold for two classes: three of four right
         ([0, 1, 2, 3], [0, 1, 1, 0], 3 / 4),
-        # Imbalanced: 1 of class 1 among 4 of class 0. Plain accuracy would say "all 0" (4/5); balanced: 0 is right 3 of
-        # 4 times, 1 always, so (3/4 + 1) / 2.
+        # Imbalanced: 1 of class 1 among 4 of class 0. Plain accuracy would say "all 0" (4/5);
+        # balanced: 0 is right 3 of 4 times, 1 always, so (3/4 + 1) / 2.
         ([0, 1, 2, 3, 4], [0, 0, 0, 1, 0], 7 / 8),
         (
             [0, 1, 2, 3, 4, 5],
@@ -306,6 +387,12 @@ def good():
             "latents must be a NumPy array of shape .samples, latents.; got list",
         ),
         (lambda z, y, d: (z, None, d), "factors must be a NumPy array"),
+        (
+            lambda z, y, d: (np.ma.masked_array(z), y, d),
+            "got MaskedArray: leave out the rows with masked entries and give its .data",
+        ),
+        (lambda z, y, d: (z, np.ma.masked_array(y), d), "factors must be .* got MaskedArray"),
+        (lambda z, y, d: (np.asmatrix(z), y, d), r"got matrix: give np.asarray\(latents\)"),
         (lambda z, y, d: (z[:, 0], y, d), r"latents must have shape .* got shape \(50,\)"),
         (lambda z, y, d: (z, y[:, 0], d), "factors must have shape"),
         (lambda z, y, d: (z[:49], y, d), "49 rows and factors 50"),
@@ -341,7 +428,7 @@ def test_bad_codes_are_refused(change, message):
         sap_score(*change(*good()))
 
 
-@pytest.mark.parametrize("inactive_below", [-0.1, np.nan, np.inf])
+@pytest.mark.parametrize("inactive_below", [-0.1, np.nan, np.inf, "0.01", None])
 def test_bad_inactive_below_is_refused(inactive_below):
     with pytest.raises(ValueError, match="inactive_below is a variance"):
         sap_score(*good(), inactive_below)
@@ -351,14 +438,23 @@ def test_bad_inactive_below_is_refused(inactive_below):
     "sizes, message",
     [
         (dict(train=40, test=11), "train [+] test = 51 samples were asked for, but there are 50"),
-        (dict(train=0, test=10), "train is a number of samples"),
-        (dict(train=10, test=2.5), "test is a number of samples"),
+        (dict(train=0, test=10), "train is a whole number, at least 1; got 0"),
+        (dict(train=10, test=2.5), "test is a whole number"),
+        (dict(train=10, test=10, seed="0"), "seed is a whole number"),
         (dict(train=1, test=10), "factor 0 takes one value only in the 1 training samples"),
     ],
 )
 def test_bad_sizes_of_the_linear_svc_variant_are_refused(sizes, message):
     with pytest.raises(ValueError, match=message):
         sap_score_linear_svc(*good()[:2], **sizes)
+
+
+def test_numbers_that_the_linear_svc_cannot_take_are_refused():
+    z, y, _ = good()
+    with pytest.raises(
+        ValueError, match="latents reach .*; beyond 1e[+]30 the classifier overflows"
+    ):
+        sap_score_linear_svc(z * 1e78, y, train=30, test=20)
 
 
 @pytest.mark.parametrize(
@@ -370,6 +466,8 @@ def test_bad_sizes_of_the_linear_svc_variant_are_refused(sizes, message):
             "latent must be a NumPy array of shape .samples,.; got .2, 2.",
         ),
         ((np.array([1.0, 2.0]), np.array([1, 1])), "constant"),
+        ((np.ma.array([1.0, 2.0]), np.array([0, 1])), "MaskedArray: leave out"),
+        ((np.array([1.0, 2.0]), np.array([0, 1]), "1"), "max_thresholds is a whole number"),
         ((np.array([1.0, 2.0]), np.array([0, 1]), -1), "max_thresholds is a whole number"),
         ((np.array([1.0, 2.0]), np.array([0, 1]), 1.5), "max_thresholds is a whole number"),
         ((np.arange(200.0), np.arange(200)), "200 distinct values"),

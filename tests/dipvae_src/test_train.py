@@ -76,7 +76,8 @@ def test_equals_a_plain_loop(data_dir, tiny):
         .max()
     )
     assert moved > 3 * tiny.learning_rate
-    # Adam divides tiny gradients by their own size, so a few weights amplify float32's rounding: compare in the mean, too.
+    # Adam divides tiny gradients by their own size, so a few weights amplify float32's rounding:
+    # compare in the mean, too.
     error = (weights(model) - weights(plain)).abs()
     assert error.mean() < 1e-3 * moved and error.quantile(0.99) < 1e-2 * moved
 
@@ -107,7 +108,8 @@ def test_training_with_a_memory_equals_a_plain_loop(data_dir, kind):
         d = mu - mu.mean(0)
         c = d.T @ d / 32 + (0 if kind == "dip-vae-i" else torch.diag(log_var.exp().mean(0)))
         kept = 0.9 * kept + 0.1 * c.detach().numpy().astype(float)
-        # The penalty's value at the running matrix, and its slope there times the minibatch's own gradient.
+        # The penalty's value at the running matrix, and its slope there times the minibatch's own
+        # gradient.
         off, eye = kept - np.diag(np.diag(kept)), np.eye(4)
         penalty = (
             settings.lambda_od * (off**2).sum()
@@ -186,7 +188,8 @@ def test_objectives_are_those_of_the_losses():
     assert objective(joint, nll, mu, log_var) != objective(
         profiles.dip_vae_ii(2, **common), nll, mu, log_var
     )
-    # Other data sets have other rules: lambda_d is 50 times and half of lambda_od on CelebA, without third moments.
+    # Other data sets have other rules: lambda_d is 50 times and half of lambda_od on CelebA,
+    # without third moments.
     assert objective(
         profiles.dip_vae_i(2, "celeba", **common), nll, mu, log_var
     ) == losses.dip_vae_i(nll, mu, log_var, 2, 100)

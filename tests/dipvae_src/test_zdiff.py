@@ -1,9 +1,10 @@
 """Z-diff on a perfect and on a useless code, and the pairs it is made from.
 
-python -m pytest tests/test_zdiff.py
+python -m pytest tests/dipvae_src/test_zdiff.py
 """
 
 import hashlib
+import itertools
 import warnings
 
 import numpy as np
@@ -94,8 +95,50 @@ def test_a_pair_is_two_different_rows_of_one_group():
         20,
         30,
     ]  # never 0 (a row with itself), never 9, 19, 39 (across groups)
-    # The first row is uniform over all five: 2/5 of the pairs from group 0, 1/5 each from the three pairs of group 1.
+    # The first row is uniform over all five: 2/5 of the pairs from group 0, 1/5 each from the three
+    # pairs of group 1.
     assert counts / 5_000 == pytest.approx([0.4, 0.2, 0.2, 0.2], abs=0.03)
+
+
+# --- scale and offset
+
+
+@pytest.mark.parametrize(("scale", "accuracy"), [(1, 100), (0.03, 100), (0.01, 59.5)])
+def test_score_depends_on_the_scale_of_the_latents_as_the_docstring_says(scale, accuracy):
+    y = factors()
+    assert z_diff_score(standardised(y) * scale, y).accuracy == pytest.approx(accuracy, abs=0.5)
+
+
+CORNERS = np.array(list(itertools.product([0, 1], repeat=3)))  # the 8 classes of (2, 2, 2)
+FEW = dict(pairs=1, train=20, test=20)
+
+
+def test_score_does_not_depend_on_offsets_of_latents_or_factors():
+    plain = z_diff_score(CORNERS, CORNERS, **FEW)
+    for latents in (CORNERS + 2**60, CORNERS - 2**62, CORNERS + 1e15, CORNERS * 1e20):
+        assert z_diff_score(latents, CORNERS, **FEW) == plain
+    assert z_diff_score(CORNERS, CORNERS + 2**60, **FEW) == plain
+
+
+@pytest.mark.parametrize(
+    "latents",
+    [
+        CORNERS * 1e78,  # LIBLINEAR would never return
+        CORNERS * 1.7e308,
+        np.where(CORNERS, 1.7e308, -1.7e308),
+        CORNERS * np.longdouble("1e300"),
+    ],
+)
+def test_numbers_that_the_classifier_cannot_take_are_refused(latents):
+    with pytest.raises(ValueError, match="latents reach .*; beyond 1e[+]30 .*: divide them by"):
+        z_diff_score(latents, CORNERS, **FEW)
+
+
+def test_numbers_too_small_for_the_classifier_score_chance():
+    for scale in (1e-30, 1e-200, 5e-324):
+        assert z_diff_score(CORNERS * scale, CORNERS, **FEW).accuracy <= 65
+        y = factors(2_000)
+        assert z_diff_score(y * scale, y, **SMALL).accuracy == pytest.approx(20, abs=5)
 
 
 # --- balanced pairs
@@ -121,7 +164,8 @@ def test_without_balanced_the_pairs_are_those_of_the_version_before_it():
 
 
 def test_half_of_the_balanced_pairs_share_a_rare_value():
-    # Two of 100 rows have the value, and only they differ: a pair's difference is 1 if it is theirs, else 0.
+    # Two of 100 rows have the value, and only they differ: a pair's difference is 1 if it is
+    # theirs, else 0.
     values, rows = np.zeros(100, dtype=int), np.zeros((100, 1))
     values[[30, 60]], rows[60] = 1, 1.0
     share = {
@@ -162,7 +206,8 @@ def test_balanced_changes_nothing_where_classes_are_balanced():
 def test_balanced_tells_rare_attributes_apart():
     rng = np.random.default_rng(0)
     has = (rng.random((20_000, 4)) < 0.02).astype(int)
-    # Within the few images that have it an attribute's latent stands still; among the others it moves like all the rest.
+    # Within the few images that have it an attribute's latent stands still; among the others it
+    # moves like all the rest.
     latents = np.where(has == 1, 0.0, rng.normal(size=has.shape))
     plain, balanced = (
         z_diff_score(latents, has, pairs=64, train=1_000, test=1_000, balanced=b)
@@ -189,6 +234,9 @@ def test_balanced_tells_rare_attributes_apart():
         (dict(train=1), "train is a whole number, at least 2"),
         (dict(test=0), "test is a whole number, at least 1"),
         (dict(test=10.0), "test is a whole number"),
+        (dict(seed=-1), "seed is a whole number, at least 0; got -1"),
+        (dict(latents=np.ma.zeros((100, 2))), "MaskedArray: leave out the rows"),
+        (dict(latents=np.asmatrix(np.zeros((100, 2)))), "matrix: give np.asarray"),
         (dict(balanced=1), "balanced is True or False; got 1"),
     ],
 )
