@@ -1,7 +1,7 @@
 """Speed of rendering, training and scoring on this machine, as a table and as one JSON.
 
-    python scripts/bench.py                        # what `make bench` calls: minutes on two cores
-    python scripts/bench.py --quick --out b.json   # seconds: shows that it runs, means little
+    python -m scripts.bench                        # what `make bench` calls: minutes on two cores
+    python -m scripts.bench --quick --out b.json   # seconds: shows that it runs, means little
 
 Rivals take turns, round after round, so that a drift of the machine meets all; a ratio is the
 median over rounds of the ratio within a round. Whatever else the machine does lowers the figures.
@@ -9,7 +9,6 @@ median over rounds of the ratio within a round. Whatever else the machine does l
 
 import argparse
 import multiprocessing
-import os
 import platform
 import sys
 import time
@@ -29,35 +28,33 @@ from threadpoolctl import threadpool_limits
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
+from data_prep import shapes2d
+from dipvae_src import data as packed
+from dipvae_src import losses, models, sap, zdiff
+from dipvae_src.settings import Settings
+from dipvae_src.train import model_of, objective, train
+from replication import provenance, results
+from replication.linear_svc_sap import sap_score_linear_svc
+from replication.machine import device_of, name_of, usable_cores
+from replication.scores import rounded
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # where the project is not installed
-
-from data_prep import shapes2d  # noqa: E402
-from dipvae_src import data as packed  # noqa: E402
-from dipvae_src import losses, models, sap, zdiff  # noqa: E402
-from dipvae_src.settings import Settings  # noqa: E402
-from dipvae_src.train import model_of, objective, train  # noqa: E402
-from replication import provenance, results  # noqa: E402
-from replication.linear_svc_sap import sap_score_linear_svc  # noqa: E402
-from replication.machine import name_of, usable_cores  # noqa: E402
-from replication.scores import rounded  # noqa: E402
-
 # DIP-VAE-II, on 2D Shapes with third moments: the objective with most to compute.
 PAPER = Settings("dip-vae-ii", lambda_od=5, lambda_d=5, lambda_3=200)
 CONV = dict(data="celeba", network="conv", width=256, latents=32, batch_size=100, lambda_3=0)
 NETWORKS = {"fc-1200": PAPER, "fc-256": replace(PAPER, width=256), "conv": replace(PAPER, **CONV)}
-# images: of one training on a CPU; sprites: of 1,024 images each, 720 are the whole set; side: of
-# the matrices whose product gives the floor; batch None: each network's own
+# images: of one training on a CPU; sprites: of 1,024 images each; side: of the matrices whose
+# product gives the floor
 FULL = dict(
-    rounds=4, images=8_000, batch=None, sprites=720, renders=20_000, points=73_728, train=10_000,
-    test=5_000, side=2_048,
+    rounds=4, images=8_000, sprites=720, renders=20_000, points=73_728, train=10_000,
+    test=5_000, side=2_048, networks=NETWORKS,
 )  # fmt: skip
 QUICK = dict(
-    rounds=1, images=80, batch=16, sprites=6, renders=100, points=2_000, train=200, test=100,
-    side=256,
+    rounds=1, images=32, sprites=6, renders=100, points=2_000, train=200, test=100, side=256,
+    networks={name: replace(settings, batch_size=16) for name, settings in NETWORKS.items()},
 )  # fmt: skip
 WARM_UP = 2  # training steps before the clock starts
-SOME_IMAGES = 8_192  # that the plain loop draws from; and random ones, where there are no data
+SOME_IMAGES = 8_192  # that the plain loop draws from
 
 
 def race(
@@ -79,8 +76,7 @@ def race(
     return found
 
 
-def seconds_of(work: Callable[[], object]) -> float:
-    return timeit(work, number=1)
+seconds_of = partial(timeit, number=1)
 
 
 # --- training ---
@@ -160,29 +156,21 @@ def floor(size: dict, settings: Settings, data: packed.Packed) -> float:
     return 2 * size["side"] ** 3 / seconds / counter.get_total_flops() * len(batch)
 
 
-def settings_of(network: str, size: dict) -> Settings:
-    return replace(NETWORKS[network], batch_size=size["batch"] or NETWORKS[network].batch_size)
-
-
 def training(size: dict, data: dict[str, packed.Packed]) -> list[dict]:
     """Each network: ours, the plain DataLoader loop, and the floor of the products."""
-    rows, device = [], data["shapes2d"].bits.device.type
-    for name in NETWORKS:
-        settings = settings_of(name, size)
+    rows = []
+    for name, settings in size["networks"].items():
         images = data[settings.data]
-        some = TensorDataset(
-            images.images(images.split()[0][: SOME_IMAGES // images.channels]).cpu()
-        )
+        some = images.images(images.split()[0][: SOME_IMAGES // images.channels]).cpu()
         works = {
             "ours": partial(ours, size, settings, images),
-            "plain": partial(plain, size, settings, images, some),
+            "plain": partial(plain, size, settings, images, TensorDataset(some)),
             "floor": partial(floor, size, settings, images),
         }
         ratios = {"ratio": ("ours", "plain"), "ratio_to_floor": ("ours", "floor")}
-        about = {"network": name, "batch_size": settings.batch_size, "data": described(images)}
-        about |= {"device": device, "threads": torch.get_num_threads()}
-        title = "Training " + ", ".join(f"{key} {value}" for key, value in about.items())
-        rows.append(about | race(title, size, works, ratios=ratios))
+        about = {"network": name, "batch_size": settings.batch_size, "data": images.name}
+        about |= {"device": images.bits.device.type, "threads": torch.get_num_threads()}
+        rows.append(about | race(f"Training {about}", size, works, ratios=ratios))
     return rows
 
 
@@ -193,26 +181,25 @@ def start(meeting, threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def share(size: dict, settings: Settings, folder: str, _: int) -> float:
+def share(size: dict, network: str, folder: str, _: int) -> float:
     """One process's images per second."""
-    data = load(folder, settings.data)
+    settings = size["networks"][network]
+    data = packed.load(settings.data, folder)
     meet(timeout=300)  # seconds
     return ours(size, settings, data)
 
 
 def sharing(size: dict, folder: str, network: str) -> dict:
     """Images per second of all processes together: one a core of one thread, or one on all."""
-    context, settings, cores = (
-        multiprocessing.get_context("forkserver"), settings_of(network, size), usable_cores(),
-    )  # fmt: skip
+    context, cores, works = multiprocessing.get_context("forkserver"), usable_cores(), {}
     context.set_forkserver_preload(["dipvae_src.train", "torch.utils.data"])  # imported once
-    works = {}
     for way, n, threads in (("processes", cores, 1), ("threads", 1, cores)):
         pool = ProcessPoolExecutor(n, context, start, (context.Barrier(n), threads))
-        job = partial(share, size, settings, folder)
+        job = partial(share, size, network, folder)
         works[way] = lambda pool=pool, job=job, n=n: sum(pool.map(job, range(n)))
     title = f"{network}: one process a core, or one process on all {cores} cores"
-    about = {"network": network, "batch_size": settings.batch_size, "cores": cores}
+    batch = size["networks"][network].batch_size
+    about = {"network": network, "batch_size": batch, "cores": cores}
     return about | race(title, size, works, ratios={"ratio": ("processes", "threads")})
 
 
@@ -221,68 +208,46 @@ def sharing(size: dict, folder: str, network: str) -> dict:
 
 def rendering(size: dict) -> dict:
     """2D Shapes: the set in order, bit-packed, and images at random."""
-    classes = np.random.default_rng(0).integers(shapes2d.FACTOR_SIZES, size=(size["renders"], 5))
-
-    def whole_set() -> int:
-        return sum(len(piece) for piece in islice(shapes2d.packed_pieces(), size["sprites"]))
-
+    sprites, renders = size["sprites"], size["renders"]
+    classes = np.random.default_rng(0).integers(shapes2d.FACTOR_SIZES, size=(renders, 5))
     works = {
-        "whole_set": lambda: 1_024 * size["sprites"] / seconds_of(whole_set),
-        "render": lambda: size["renders"] / seconds_of(lambda: shapes2d.render(classes)),
+        "whole_set": lambda: sum(map(len, islice(shapes2d.packed_pieces(), sprites))),
+        "render": partial(shapes2d.render, classes),
     }
-    return race("Rendering", size, works)
+    counts = {"whole_set": 1_024 * sprites, "render": renders}
+    rates = {n: lambda n=n, work=work: counts[n] / seconds_of(work) for n, work in works.items()}
+    return race("Rendering", size, rates)
 
 
 def scores(size: dict) -> dict:
     """Seconds of the scores of one code: five latents follow the factors, five are noise."""
-    rng = np.random.default_rng(0)
+    rng, split = np.random.default_rng(0), {name: size[name] for name in ("train", "test")}
     factors = rng.integers(shapes2d.FACTOR_SIZES, size=(size["points"], 5))
     latents = rng.normal(size=(size["points"], 10))
     latents[:, :5] = 0.2 * latents[:, :5] + (factors - factors.mean(axis=0)) / factors.std(axis=0)
-    split, discrete = {name: size[name] for name in ("train", "test")}, [True] + 4 * [False]
     works = {
-        "sap_exact": partial(sap.sap_score, latents, factors, discrete),
+        "sap_exact": partial(sap.sap_score, latents, factors, [True] + 4 * [False]),
         "sap_linear_svc": partial(sap_score_linear_svc, latents, factors, **split),
         "zdiff": partial(zdiff.z_diff_score, latents, factors, **split),
     }
     timed = {f"{name}_seconds": partial(seconds_of, work) for name, work in works.items()}
-    title = f"Scores on one core, 10 latents x 5 factors x {size['points']:,} points"
+    about = {"points": size["points"], **split}
     with threadpool_limits(1):
-        return {"points": size["points"]} | split | race(title, size, timed, "s")
-
-
-def load(folder: str, name: str = "shapes2d", device: str = "cpu") -> packed.Packed:
-    """The packed data in `folder`, else random bits or pixels, which say so in their name."""
-    if packed.described(folder, name):
-        return packed.load(name, folder, device)
-    colour, generator = name != "shapes2d", torch.Generator().manual_seed(0)
-    shape = (SOME_IMAGES // 3, 12_288) if colour else (SOME_IMAGES, 512)
-    bits = torch.randint(256, shape, dtype=torch.uint8, generator=generator).to(device)
-    table = ((torch.arange(256)[:, None] >> torch.arange(7, -1, -1)) & 1).float().to(device)
-    return packed.Packed(
-        "pixels" if colour else "bits", "random", "", factor_names=("image",), discrete=(False,),
-        factor_sizes=(len(bits),), bits=bits, table=None if colour else table,
-    )  # fmt: skip
-
-
-def described(data: packed.Packed) -> str:
-    return data.name if data.source in data.name else f"{data.source} {data.name}"
+        return about | race(f"Scores on one core, 10 latents, 5 factors, {about}", size, timed, "s")
 
 
 def measure(quick: bool, folder: str) -> dict:
     """All of it, printed as it comes."""
     size, devices = QUICK if quick else FULL, ["cpu"] + ["cuda"] * torch.cuda.is_available()
-    sets = [{n: load(folder, n, device) for n in ("shapes2d", "celeba")} for device in devices]
+    sets = [{n: packed.load(n, folder, d) for n in ("shapes2d", "celeba")} for d in devices]
     report = {
         "format": 2, "quick": quick, "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "machine": ", ".join(name_of(torch.device(device)) for device in devices),
+        "machine": ", ".join(name_of(device_of(device)) for device in devices),
         "cores": usable_cores(), "system": platform.platform(), "python": platform.python_version(),
         "versions": {m.__name__: str(m.__version__) for m in (torch, np, sklearn)},
-        "code": provenance.LOADED, "data": [described(data) for data in sets[0].values()],
+        "code": provenance.LOADED, "data": [data.name for data in sets[0].values()],
     }  # fmt: skip
-    if quick:
-        print("QUICK: sizes too small to mean much")
-    print("; ".join(f"{name}: {value}" for name, value in report.items()))
+    print("QUICK: sizes too small to mean much\n" * quick + str(report))
     print("\nThe median of the rounds, the lowest and the highest:")
     return report | {
         "rendering": rendering(size), "training": [row for d in sets for row in training(size, d)],
@@ -294,10 +259,9 @@ def measure(quick: bool, folder: str) -> dict:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "bench.json")
-    parser.add_argument("--data", default="data", help="folder of the packed data, random if none")
+    parser.add_argument("--data", default="data", help="folder of the packed data")
     parser.add_argument("--quick", action="store_true", help="seconds; the figures mean little")
     args, began = parser.parse_args(arguments), time.perf_counter()
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as in `make replicate`
     try:
         results.write_json(args.out, measure(args.quick, args.data))
     except (OSError, ValueError, RuntimeError) as error:

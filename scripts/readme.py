@@ -1,7 +1,7 @@
 """Fill the tables, verdicts and speeds of README and docs/ from result files: no number is typed.
 
-    python scripts/readme.py            # what `make readme` calls
-    python scripts/readme.py --check    # exit status 1 where a page is stale (a test does this)
+    python -m scripts.readme            # what `make readme` calls
+    python -m scripts.readme --check    # exit status 1 where a page is stale (a test does this)
 
 A page says where they go by a pair of comments: <!-- begin NAME: ... -->, <!-- end NAME -->. NAME
 is one of BLOCKS.
@@ -14,13 +14,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from replication import profiles, results
+from replication.report import report
+from replication.show import claims, summary, tables
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # where the project is not installed
-
-from replication import profiles, results  # noqa: E402
-from replication.report import report  # noqa: E402
-from replication.show import claims, summary, tables  # noqa: E402
-
 README = ROOT / "README.md"
 RESULTS = ROOT / "results"
 BLOCK = re.compile(r"(<!-- begin (\w+)(?:: [^>]*)?-->\n).*?(<!-- end \2 -->)", re.DOTALL)

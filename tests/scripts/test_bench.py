@@ -19,7 +19,7 @@ SECTIONS = {"rendering": 2, "training": 15, "sharing": 3, "convolution": 3, "sco
 
 def bench(*words):
     return subprocess.run(
-        [sys.executable, "scripts/bench.py", *map(str, words)], cwd=ROOT, capture_output=True,
+        [sys.executable, "-m", "scripts.bench", *map(str, words)], cwd=ROOT, capture_output=True,
         text=True, env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
@@ -34,9 +34,9 @@ def figures(value):
 
 
 @pytest.fixture(scope="module")
-def quick(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bench")  # no data in it, so the bench makes its own
-    done = bench("--quick", "--out", folder / "b.json", "--data", folder)
+def quick(tmp_path_factory, data_dir):
+    folder = tmp_path_factory.mktemp("bench")
+    done = bench("--quick", "--out", folder / "b.json", "--data", data_dir)
     assert done.returncode == 0, done.stderr
     assert [path.name for path in folder.iterdir()] == ["b.json"]  # no part file is left
     return results.read_json(folder / "b.json"), done.stdout
@@ -44,7 +44,7 @@ def quick(tmp_path_factory):
 
 def test_every_section_has_positive_figures(quick):
     report, _ = quick
-    assert report["quick"] is True and report["data"] == ["random bits", "random pixels"]
+    assert report["quick"] is True and report["data"] == ["2D Shapes", "small faces (for CelebA)"]
     on_cpu = [row for row in report["training"] if row["device"] == "cpu"]
     assert [row["network"] for row in on_cpu] == ["fc-1200", "fc-256", "conv"]
     for section, count in SECTIONS.items():
@@ -65,7 +65,7 @@ def test_ratios_are_those_of_a_round(quick):
 
 def test_the_table_says_what_it_is(quick):
     report, printed = quick
-    for words in ("QUICK", "random bits", "ours / plain", "ours / floor", "processes / threads"):
+    for words in ("QUICK", "small faces", "ours / plain", "ours / floor", "processes / threads"):
         assert words in printed
     assert report["versions"]["torch"] in printed
     assert f"{report['rendering']['whole_set']['median']:,.0f} " in printed
@@ -79,7 +79,9 @@ def test_the_committed_figures_have_what_readme_shows():
     assert all(f["low"] <= f["median"] <= f["high"] for f in figures(report))
 
 
-def test_altered_data_are_refused_before_anything_is_measured(tmp_path, data_dir):
+def test_absent_and_altered_data_are_refused_before_anything_is_measured(tmp_path, data_dir):
+    done = bench("--quick", "--out", tmp_path / "b.json", "--data", tmp_path)
+    assert done.returncode == 1 and "run `make data` first" in done.stderr
     for path in data_dir.glob("shapes2d.*"):
         content = bytearray(path.read_bytes())
         content[-5] ^= 1
@@ -106,25 +108,17 @@ def test_the_networks_are_those_of_the_paper_on_their_data(module):
     assert (conv.network, conv.data, conv.batch_size, conv.filters, conv.latents) == wanted
 
 
-def test_the_floor_counts_the_products_of_a_step(module, tmp_path, monkeypatch):
+def test_the_floor_counts_the_products_of_a_step(module, data_dir, monkeypatch):
     """Of a batch of B: forward, and backward for weights and, but of the first layer, inputs."""
-    images, seconds = module.load(str(tmp_path)), 0.5
+    images, seconds = packed.load("shapes2d", data_dir), 0.5
     monkeypatch.setattr(module, "seconds_of", lambda work: seconds)
-    settings = module.settings_of("fc-1200", module.QUICK)
+    settings = module.QUICK["networks"]["fc-1200"]
     found = module.floor(module.QUICK, settings, images)
     layers = [m for m in module.model_of(settings, 0, images).modules() if hasattr(m, "weight")]
     sizes = [m.weight.numel() for m in layers]
     flops = 2 * (3 * sum(sizes) - sizes[0])  # an image
     rate = 2 * module.QUICK["side"] ** 3 / seconds
     assert found == pytest.approx(rate / flops, rel=0.01)  # the covariance's are the rest
-
-
-def test_data_that_are_there_are_used(module, data_dir, tmp_path):
-    assert module.described(module.load(str(data_dir), "celeba")).endswith("faces (for CelebA)")
-    fake = module.load(str(tmp_path), "celeba")
-    assert module.described(fake) == "random pixels" and fake.channels == 3
-    assert len(fake.split()[0]) > 1_000
-    assert isinstance(module.load(str(tmp_path)), packed.Packed)
 
 
 def test_the_clock_leaves_out_the_warm_up(module, monkeypatch):
@@ -137,6 +131,6 @@ def test_the_clock_leaves_out_the_warm_up(module, monkeypatch):
             now += 100 if step <= module.WARM_UP else 0.5  # slow first steps, then two a second
             progress(step, steps)
 
-    settings = module.settings_of("fc-256", module.QUICK)
+    settings = module.QUICK["networks"]["fc-256"]
     found = module.rate(module.QUICK, settings, torch.device("cpu"), loop)
     assert found == 2 * settings.batch_size
