@@ -52,7 +52,7 @@ FABRICS = (
     (200, 190, 170),
 )  # fmt: skip
 SEAT, FRAME = 0, 1  # whose colour a part has
-CORNERS = np.array([(-1, -1), (-1, 1), (1, -1), (1, 1)])  # right and left, each front and rear
+CORNERS = np.array([(-1, -1), (-1, 1), (1, -1), (1, 1)])  # x and y: right front, right rear, ...
 Parts = Iterator[tuple[int, Float[np.ndarray, "faces 4 3"]]]
 
 
@@ -110,9 +110,9 @@ def model(chair: int, seed: int = 0) -> SimpleNamespace:
 
 def _seat(c) -> Parts:
     """A disc or a square with its corners cut a little, its upper edge bevelled."""
-    corner = np.array([(0.44, -0.5), (0.5, -0.44)])
-    outline = np.concatenate([corner, corner[::-1] * (1, -1), -corner, corner[::-1] * (-1, 1)])
-    outline = ring(20) if c.seat == "round" else outline
+    cut = np.array([(0.44, -0.5), (0.5, -0.44)])
+    square = np.concatenate([cut, cut[::-1] * (1, -1), -cut, cut[::-1] * (-1, 1)])
+    outline = ring(20) if c.seat == "round" else square
     x = outline[:, 0] * (1 - c.taper * (outline[:, 1] + 0.5)) * c.width
     bevel = min(0.02, 0.3 * c.thickness)
     outline = np.column_stack([x, c.depth * outline[:, 1], np.ones(len(x))])
@@ -136,8 +136,8 @@ def _legs(c) -> Parts:
         inset = c.leg / 2 + 0.015
         x, y = c.width / 2 - inset, c.depth / 2 - inset
     across, along = CORNERS.T
-    tops = np.where(along < 0, x, x * (1 - c.taper)) * across, along * y, np.full(4, under)
-    tops = np.column_stack(tops)
+    wide = np.where(along < 0, x, x * (1 - c.taper))
+    tops = np.column_stack([across * wide, along * y, np.full(4, under)])
     feet = np.column_stack([tops[:, :2] + c.splay * CORNERS, np.zeros(4)])
     if c.legs == "sled":
         feet = np.column_stack([x * across, (c.depth / 2 - 0.02) * along, np.full(4, c.leg / 2)])
@@ -210,7 +210,7 @@ def _arms(c) -> Parts:
 
 
 def faces(chair) -> tuple[Float[np.ndarray, "faces 4 3"], UInt8[np.ndarray, "faces 3"]]:
-    """Its faces and their colours, moved and scaled so that the unit sphere just holds it."""
+    """Faces and colours of what `model` gives, scaled so that the unit sphere just holds it."""
     parts = [part for make in (_seat, _legs, _back, _arms) for part in make(chair)]
     parts.sort(key=lambda part: part[0])
     quads = np.concatenate([solid for _, solid in parts])
@@ -222,7 +222,7 @@ def faces(chair) -> tuple[Float[np.ndarray, "faces 4 3"], UInt8[np.ndarray, "fac
 
 
 def render(chair, azimuth_degrees, elevation_degrees) -> UInt8[np.ndarray, "*views 64 64 3"]:
-    """Pictures of one chair from any angles, numbers or arrays that broadcast to `views`.
+    """Pictures of what `model` gives from any angles, numbers or arrays that broadcast to `views`.
 
     Raises ValueError if an angle is not finite.
     """

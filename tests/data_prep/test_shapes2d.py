@@ -315,7 +315,7 @@ def test_interrupted_writing_leaves_no_whole_set(tmp_path):
         == -9
     )
     assert "shapes2d.json" not in os.listdir(tmp_path)
-    assert f"{tmp_path}/shapes2d.json is missing" in packed.packed_problem(tmp_path, "shapes2d")
+    assert f"{tmp_path}/shapes2d.json" in packed.packed_problem(tmp_path, "shapes2d")
 
 
 def test_command_line_with_a_folder_that_is_a_file(tmp_path, capsys):
