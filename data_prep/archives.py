@@ -26,9 +26,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import PIL
 from PIL import Image
 
-from data_prep.packed import HEIGHT, WIDTH, alone, writing
+from data_prep.packed import HEIGHT, WIDTH, alone, in_order, part_of, write_packed, writing
 
 RESIZE = "PIL bilinear (triangle filter, antialiased) to 64x64"
 Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
@@ -89,7 +90,7 @@ def opened(path: Path, limits: Limits) -> Iterator[Source]:
         zipped = start[:2] == b"PK"
         file.most = max(1 << 20, 256 * limits.members if zipped else 0)
         try:
-            archive = zipfile.ZipFile(file) if zipped else tarfile.open(fileobj=file, mode="r:")
+            archive = zipfile.ZipFile(file) if zipped else tarfile.TarFile(fileobj=file)
             entries = _zip_entries(archive) if zipped else _tar_entries(archive, size)
             files = _checked(path, entries, limits)
         except Refused:
@@ -297,11 +298,24 @@ def decode(content: bytes, name: str, kind: str, size: tuple[int, int], box: Box
     return np.asarray(small).transpose(2, 0, 1).tobytes()
 
 
-def decode_all(
-    images: list[tuple[str, bytes]], kind: str, size: tuple[int, int], box: Box
-) -> bytes:
-    """`decode` of several (name, content), joined."""
-    return b"".join(decode(content, name, kind, size, box) for name, content in images)
+def pack_images(
+    out: Path, stem: str, source: Source, where: Path, names: list[str], labels: bytes, facts: dict,
+    kind: str, size: tuple[int, int], crop: Box, at_a_time: int | None, say: Callable[[str], None],
+) -> dict:  # fmt: skip
+    """Pack the images `names` of a source, in this order, with these facts; what the JSON says."""
+
+    def read(i: int) -> tuple[str, bytes]:
+        return f"{where}: {names[i]}", source.read(names[i])
+
+    def work(images: list[tuple[str, bytes]]) -> bytes:
+        return b"".join(decode(content, name, kind, size, crop) for name, content in images)
+
+    info = {
+        **facts, "layout": f"{source.kind}, {names[0]}", "crop": list(crop), "resize": RESIZE,
+        "software": f"Pillow {PIL.__version__}", "channels": 3,
+    }  # fmt: skip
+    pieces = in_order(read, work, len(names), at_a_time)
+    return write_packed(out, stem, pieces, info, labels=labels, say=say)
 
 
 # --- fetching -------------------------------------------------------------------------------------
@@ -316,7 +330,7 @@ def download(
     breaks (what came is kept), and what `check` raises (ValueError) when what came is not the file
     (it is deleted).
     """
-    part = path.with_name(path.name + ".part")
+    part = part_of(path)
     if not path.exists():
         with writing(part, goes_on=True):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""CelebA, when it is at hand: checked, cropped, shrunk to 64x64, packed, its 40 attributes as labels.
+"""CelebA, when it is at hand: checked, cropped, shrunk to 64x64 and packed, with its 40 attributes.
 
     python -m data_prep.celeba --path celeba --out data  (a folder, or the zip, the lists beside it)
     python -m data_prep.celeba --download --out data     (into data/celeba first; can be continued)
@@ -11,18 +11,15 @@ list_eval_partition.txt. Known layouts, with the images zipped or unpacked:
     official      Img/img_align_celeba.zip, Anno/list_attr_celeba.txt, Eval/list_eval_partition.txt
     Kaggle        archive.zip, or img_align_celeba/img_align_celeba/ with the two lists as .csv
 
-The published files have known checksums and must have them (text may have Windows' line ends); a
-folder or the lists as .csv have none, so counts, names and image sizes are checked and the JSON says
-"unverified edition". Images keep their order; held out is the official test partition (19,962
-images, 9.9 %; the paper's split is about 90/10).
-
-The addresses of --download are those that torchvision uses. Google limits how often a file is
-fetched in a day and then answers with a web page, which is reported; the download itself has not
+The published files have known checksums and must have them; a folder or lists as .csv have none, so
+counts, names and image sizes are checked and the JSON says "unverified edition". Images keep their
+order; held out is the official test partition (19,962 images, 9.9 %; the paper's split is about
+90/10). The addresses of --download are those that torchvision uses. Google limits how often a file
+is fetched in a day and then answers with a web page, which is reported; the download itself has not
 been tried against Google's servers.
 """
 
 import csv
-import functools
 import hashlib
 import io
 import os
@@ -32,11 +29,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-import PIL
 from jaxtyping import Int16
 
 from data_prep import archives, commands
-from data_prep.packed import in_order, labels_file, write_packed
+from data_prep.packed import labels_file
 
 STEM = "celeba"
 IMAGES, TEST_IMAGES, SIZE = 202_599, 19_962, (178, 218)
@@ -63,14 +59,14 @@ CROP = (15, 35, 163, 183)
 # The whole set is 1.4 GB; the longest member is Kaggle's list of landmarks or attributes, 25 MB.
 LIMITS = archives.Limits(members=250_000, total=4_000_000_000, member=64_000_000)
 
-ATTRIBUTES = tuple(
-    """5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose
-    Black_Hair Blond_Hair Blurry Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee
-    Gray_Hair Heavy_Makeup High_Cheekbones Male Mouth_Slightly_Open Mustache Narrow_Eyes No_Beard
-    Oval_Face Pale_Skin Pointy_Nose Receding_Hairline Rosy_Cheeks Sideburns Smiling Straight_Hair
-    Wavy_Hair Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace Wearing_Necktie
-    Young""".split()
-)
+_IN_ORDER = """
+5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair
+Blond_Hair Blurry Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee Gray_Hair
+Heavy_Makeup High_Cheekbones Male Mouth_Slightly_Open Mustache Narrow_Eyes No_Beard Oval_Face
+Pale_Skin Pointy_Nose Receding_Hairline Rosy_Cheeks Sideburns Smiling Straight_Hair Wavy_Hair
+Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace Wearing_Necktie Young
+"""
+ATTRIBUTES = tuple(_IN_ORDER.split())
 # What the two lists are: columns, and the ways in which their values are written.
 LISTS = {
     ATTRIBUTE_LIST: (ATTRIBUTES, ({"-1": 0, "1": 1}, {"0": 0, "1": 1}, {"false": 0, "true": 1})),
@@ -243,10 +239,10 @@ def _md5_of(content: bytes, published: str | None) -> str:
 
 def _check_md5(what: str, actual: str, wanted: str) -> None:
     if actual != wanted:
+        wrong = f"{what} is not the published file: its md5 is {actual}, not {wanted}"
+        own = "an edition of your own goes through with its images in a folder and .csv lists"
         raise ValueError(
-            f"{what} is not the published file: its md5 is {actual}, not {wanted}; cut short, altered"
-            " or another edition: download it again (an edition of your own goes through with its"
-            " images unpacked in a folder and .csv lists)"
+            f"{wrong}; cut short, altered or another edition: download it again ({own})"
         )
 
 
@@ -294,17 +290,12 @@ def pack(
             "name": "CelebA", "source": "official", "images": images,
             "factors": [{"name": name, "values": [0, 1], "discrete": True} for name in ATTRIBUTES],
             "held_out": f"the official test partition, {test_images:,} images",
-            "edition": edition, "files": files, "layout": f"{source.kind}, {names[0]}",
-            "crop": list(crop), "resize": archives.RESIZE,
-            "software": f"Pillow {PIL.__version__}", "channels": 3,
+            "edition": edition, "files": files,
         }  # fmt: skip
-        work = functools.partial(archives.decode_all, kind="JPEG", size=SIZE, box=tuple(crop))
-
-        def read(i: int) -> tuple[str, bytes]:
-            return f"{place}: {names[i]}", source.read(names[i])
-
-        pieces = in_order(read, work, images, processes)
-        return write_packed(out, STEM, pieces, info, labels=labels_file(factors, test), say=say)
+        labels = labels_file(factors, test)
+        return archives.pack_images(
+            out, STEM, source, place, names, labels, info, "JPEG", SIZE, crop, processes, say
+        )
 
 
 def download(

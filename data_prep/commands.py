@@ -1,4 +1,4 @@
-"""The command line that celeba.py and chairs.py share: where the archive is, or that it be fetched; the crop; how many pack at a time."""
+"""What the commands of data_prep share: paths, errors in one line, packing an archive at hand."""
 
 import argparse
 import sys
@@ -17,6 +17,8 @@ def folder(text: str) -> Path:
 
 def run(name: str, work: Callable, interrupted: str = "nothing was kept") -> int:
     """Do `work(say)`; the exit status. What goes wrong, or Ctrl-C, is one line with this name."""
+    if hasattr(sys.stdout, "reconfigure"):  # a path may hold what the terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         work(lambda line: print(line, flush=True))
     except (OSError, ValueError) as error:
@@ -51,59 +53,33 @@ def draw_command(name: str, title: str, write_all: Callable, argv=None, **number
 
 
 def pack_command(
-    name: str, title: str, path_help: str, place: str, size: tuple[int, int], crop: tuple[int, int, int, int],
+    name: str, title: str, path_help: str, place: str, size: tuple[int, int], crop: archives.Box,
     download: Callable, pack: Callable, argv: list[str] | None,
 ) -> int:  # fmt: skip
-    """Check and pack an archive as `argv` asks; the exit status. `place`: what `download` fetches, under --out.
+    """Check and pack an archive as `argv` asks; the exit status. `place`: what `download` fetches.
 
-    `download(path, say=)` and `pack(path, out, crop, processes, say=)` raise OSError or ValueError, shown in one line.
+    `download(path, say=)` and `pack(path, out, crop, processes, say=)` raise OSError or ValueError.
     """
-    parser = argparse.ArgumentParser(
-        prog=f"data_prep.{name}", description=f"Check and pack {title}."
-    )
+    about = f"Check and pack {title}."
+    parser = argparse.ArgumentParser(prog=f"data_prep.{name}", description=about)
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--path", type=Path, help=path_help)
-    which.add_argument(
-        "--download",
-        action="store_true",
-        help=f"fetch it into OUT/{place} first, continuing if interrupted",
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("data"), help="folder to write to (default: data)"
-    )
-    parser.add_argument(
-        "--crop",
-        default=",".join(map(str, crop)),
-        help="left,top,right,bottom in pixels (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--processes", type=int, help="how many pack at a time (default: one a core)"
-    )
-    arguments = parser.parse_args(argv)
+    which.add_argument("--path", type=folder, help=path_help)
+    fetch = f"fetch it into OUT/{place} first, continuing if interrupted"
+    which.add_argument("--download", action="store_true", help=fetch)
+    parser.add_argument("--out", type=folder, default="data", help="folder (default: data)")
+    box = ",".join(map(str, crop))
+    parser.add_argument("--crop", default=box, help="left,top,right,bottom (default: %(default)s)")
+    at_a_time = "how many images are packed at a time (default: one a core)"
+    parser.add_argument("--processes", type=int, help=at_a_time)
+    given = parser.parse_args(argv)
 
-    def say(line: str) -> None:
-        print(line, flush=True)
+    def work(say) -> None:
+        box = archives.crop_box(given.crop, size)
+        if given.processes is not None and given.processes < 1:
+            raise ValueError(f"--processes must be 1 or more, not {given.processes}")
+        path = given.path or given.out / place
+        if given.download:
+            download(path, say=say)
+        pack(path, given.out, box, given.processes, say=say)
 
-    try:
-        box = archives.crop_box(arguments.crop, size)
-        if arguments.processes is not None and arguments.processes < 1:
-            raise ValueError(f"--processes must be 1 or more, not {arguments.processes}")
-        if arguments.download:
-            download(arguments.out / place, say=say)
-        pack(
-            arguments.path or arguments.out / place,
-            arguments.out,
-            box,
-            arguments.processes,
-            say=say,
-        )
-    except (OSError, ValueError) as error:
-        print(f"data_prep.{name}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(
-            f"data_prep.{name}: interrupted; the same command goes on from what is packed or downloaded",
-            file=sys.stderr,
-        )
-        return 130
-    return 0
+    return run(name, work, "the same command goes on from what is packed or downloaded")

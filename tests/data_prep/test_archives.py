@@ -337,9 +337,6 @@ def test_crop_and_planes_are_as_documented():
     content = encoded(Image.fromarray(pixels))
     found = archives.decode(content, "a", "PNG", (100, 90), (10, 20, 74, 84))
     assert np.array_equal(planes(found), pixels[20:84, 10:74].transpose(2, 0, 1))
-    assert (
-        archives.decode_all([("a", content)] * 2, "PNG", (100, 90), (10, 20, 74, 84)) == found * 2
-    )
 
 
 def test_resizing_averages_what_it_shrinks():

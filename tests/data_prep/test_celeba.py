@@ -1,4 +1,4 @@
-"""CelebA, with small sets in its place in every layout: packing, labels, and every way it can be wrong."""
+"""CelebA, small sets in its place in every layout: packing, labels, every way it can be wrong."""
 
 import functools
 import hashlib
@@ -110,7 +110,7 @@ def content_of(out: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     )
 
 
-# --- the layouts --------------------------------------------------------------------------------------------------
+# --- the layouts ----------------------------------------------------------------------------------
 
 
 def test_packed_images_and_labels(tmp_path):
@@ -200,20 +200,20 @@ def test_another_crop_is_other_pixels_and_is_recorded(tmp_path):
 def test_a_second_call_does_nothing_and_an_interrupted_one_is_continued(tmp_path, monkeypatch):
     path, out, read = torchvision(tmp_path / "celeba"), tmp_path / "data", []
     monkeypatch.setattr(packed, "CHUNK", 4)
-    decode_all = celeba.archives.decode_all
+    decode = celeba.archives.decode
 
-    def stop_at(number: int | None, images, **more):
-        read.extend(int(name[-10:-4]) for name, _ in images)
+    def stop_at(number: int | None, content, name, *more):
+        read.append(int(name[-10:-4]))
         if number in read:
             raise KeyboardInterrupt
-        return decode_all(images, **more)
+        return decode(content, name, *more)
 
-    monkeypatch.setattr(celeba.archives, "decode_all", functools.partial(stop_at, 15))
+    monkeypatch.setattr(celeba.archives, "decode", functools.partial(stop_at, 15))
     with pytest.raises(KeyboardInterrupt):
         pack(path, out)
     assert not (out / "celeba.json").exists() and read[-1] < N
     read.clear()
-    monkeypatch.setattr(celeba.archives, "decode_all", functools.partial(stop_at, None))
+    monkeypatch.setattr(celeba.archives, "decode", functools.partial(stop_at, None))
     pack(path, out)
     assert read == list(range(9, N + 1))  # of 12 that were written, the last 4 are not trusted
     pack(path, tmp_path / "other")
@@ -238,7 +238,7 @@ def test_packing_with_several_processes_is_the_same(tmp_path, monkeypatch):
     assert one == two
 
 
-# --- wrong lists --------------------------------------------------------------------------------------------------
+# --- wrong lists ----------------------------------------------------------------------------------
 
 
 def other(rows, row, column, value):
@@ -419,7 +419,7 @@ def test_a_missing_list_is_asked_for(tmp_path, name):
     assert not (tmp_path / "data").exists()
 
 
-# --- wrong images -------------------------------------------------------------------------------------------------
+# --- wrong images ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", list(celeba.MD5))
@@ -528,7 +528,7 @@ def test_command_says_one_line(tmp_path, capsys):
         assert complaint.startswith(f"data_prep.celeba: {message}") and complaint.count("\n") == 1
 
 
-# --- download -----------------------------------------------------------------------------------------------------
+# --- download -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
