@@ -185,7 +185,7 @@ def package_code() -> bytes:
     digest = hashlib.sha256()
     for folder in ("dipvae_src", "replication", "data_prep"):
         for path in sorted((ROOT / folder).rglob("*.*")):
-            if path.suffix in (".py", ".js", ".css", ".toml", ".csv"):
+            if path.suffix in (".py", ".js", ".css", ".html", ".toml", ".csv"):
                 text = path.read_text("utf-8")
                 is_python = path.suffix == ".py"
                 digest.update((provenance.structure(text) if is_python else text).encode())
@@ -232,9 +232,11 @@ def jobs_for(args, profile: str, plan, folder: Path, figures: Path, seeds, stamp
         ("09_readings", common, paths + longer),
         ("10_attributes", common, paths + published),
         *((lesson, {}, []) for lesson in LESSONS),
-        (REPORT, common, paths + pictures + published + kept),
     ]
-    return [job_of(*job, figures, stamps) for job in jobs]
+    shown = [job_of(*job, figures, stamps) for job in jobs]
+    # It shows what the others leave, which their stamps tell.
+    sources = paths + pictures + published + kept + [job.stamp for job in shown]
+    return [*shown, job_of(REPORT, common, sources, figures, stamps)]
 
 
 def not_done(jobs: list[Job]) -> list[Job]:

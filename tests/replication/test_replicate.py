@@ -1,7 +1,6 @@
 """The whole replication in small: it survives a kill, does nothing twice, and refuses what it cannot do."""
 
 import io
-import json
 import os
 import shutil
 import signal
@@ -10,14 +9,13 @@ import sys
 import time
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pytest
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from dipvae_src.settings import Settings
-from replication import jobs, notebooks, profiles, replicate, results, run
+from replication import jobs, profiles, replicate, results, run
 from replication.show import summary, tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -233,25 +231,6 @@ def test_a_plan_tells_each_data_set(undisturbed, data_dir, capsys):
         )
 
 
-def test_an_interrupt_starts_nothing_new(tmp_path):
-    """Ten jobs of a second on two threads, interrupted at once: the two that run are ended, the rest never start."""
-    began = time.perf_counter()
-    with pytest.raises(KeyboardInterrupt), jobs.Pool(2) as pool:
-        for job in range(10):
-            code = f"import time; time.sleep(1); open({str(tmp_path / str(job))!r}, 'w')"
-            pool.submit(jobs.command, "-c", code)
-        time.sleep(0.3)
-        raise KeyboardInterrupt
-    assert time.perf_counter() - began < 5 and list(tmp_path.iterdir()) == []
-
-
-def test_a_command_that_fails_or_is_killed_says_how():
-    with pytest.raises(jobs.Stop, match="^no such thing$"):
-        jobs.command("-c", "import sys; print('fine'); sys.exit('error: no such thing')")
-    with pytest.raises(jobs.Stop, match=r"ended by signal 9 \(SIGKILL\)"):
-        jobs.command("-c", "import os; print('fine'); os.kill(os.getpid(), 9)")
-
-
 def test_notebooks_and_all(undisturbed, data_dir, tmp_path):
     """`make replicate PROFILE=smoke` as users run it, on the small data: every notebook, every output, and nothing the second time.
 
@@ -357,125 +336,3 @@ def test_a_failed_experiment_is_named_and_the_others_are_kept(
         and "complete runs are kept" in err
     )
     assert len(ran) == COUNT - 1 == out.count("1 seed done")
-
-
-# --- notebooks ---
-
-
-@pytest.fixture
-def notebook(tmp_path) -> Path:
-    cells = [
-        nbformat.v4.new_markdown_cell("# Half\n\nOf $x^2$ and of `$HOME`:\n\n$$\\frac{x^2}{2}$$"),
-        nbformat.v4.new_code_cell(
-            "x = 4.0  # float\nn = 2  # int\nname = 'a'\nkeep = [0]",
-            metadata={"tags": ["parameters"]},
-        ),
-        nbformat.v4.new_code_cell("assert x >= 0, 'x must not be negative'\nprint(name, x / n)"),
-    ]
-    path = tmp_path / "half.ipynb"
-    metadata = {
-        "kernelspec": {"name": "python3", "display_name": "Python 3"},
-        "language_info": {"name": "python"},
-    }
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), path)
-    return path
-
-
-def test_parameters_reach_the_notebook_and_its_page_needs_no_network(notebook, tmp_path):
-    out = tmp_path / "out" / "half.ipynb"
-    notebooks.execute(notebook, {"x": 9, "name": "b"}, out)
-    printed = [
-        o.text for c in nbformat.read(out, 4).cells if c.cell_type == "code" for o in c.outputs
-    ]
-    assert printed == ["b 4.5\n"]
-    page = out.with_suffix(".html").read_text()
-    assert (
-        page.count("<math") == 2 and "<mfrac>" in page and "$HOME" in page and "frac{" not in page
-    )
-    assert not notebooks.REMOTE.search(page) and "MathJax.Hub" not in page
-    assert sorted(p.name for p in out.parent.iterdir()) == ["half.html", "half.ipynb"]
-
-
-@pytest.mark.parametrize(
-    ("parameters", "error", "words"),
-    [
-        ({"y": 1}, ValueError, "half.ipynb has no parameter 'y'; it has x, n, name, keep"),
-        ({"x": "9"}, TypeError, "x must be float like 4.0, not '9' \\(str\\)"),
-        ({"n": 2.0}, TypeError, "n must be int like 2, not 2.0"),
-        ({"keep": 0}, TypeError, r"keep must be list like \[0\], not 0"),
-    ],
-)
-def test_unknown_and_ill_typed_parameters_are_refused(notebook, tmp_path, parameters, error, words):
-    with pytest.raises(error, match=words):
-        notebooks.execute(notebook, parameters, tmp_path / "out" / "half.ipynb")
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_failing_cell_leaves_no_output_that_could_be_taken_for_whole(notebook, tmp_path):
-    out = tmp_path / "out" / "half.ipynb"
-    with pytest.raises(
-        notebooks.NotebookFailed,
-        match="half.ipynb, cell .*: AssertionError: x must not be negative",
-    ):
-        notebooks.execute(notebook, {"x": -1.0}, out)
-    assert sorted(p.name for p in out.parent.iterdir()) == ["half.failed.ipynb"]
-
-
-def test_figure_notebooks_run_again_only_for_what_they_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(jobs, "OUTPUTS", {"05_table_1": ("table_1.md",)})
-    source = tmp_path / "result.json"
-    source.write_text("{}")
-    (tmp_path / "figures" / "notebooks").mkdir(parents=True)
-    (tmp_path / "stamps").mkdir()
-    written = [
-        tmp_path / "figures" / n
-        for n in ("table_1.md", "notebooks/05_table_1.ipynb", "notebooks/05_table_1.html")
-    ]
-    job = ("05_table_1", {"seeds": 0}, [source])
-
-    def stale(job=job):
-        return [
-            name
-            for name, _, _ in jobs.stale_notebooks([job], tmp_path / "figures", tmp_path / "stamps")
-        ]
-
-    assert stale() == ["05_table_1"]
-    for path in written:
-        path.write_text("done")
-    (tmp_path / "stamps" / "05_table_1").write_text(jobs.stamp_of(*job))
-    assert stale() == []
-    os.utime(source)
-    assert stale() == []
-    assert stale(("05_table_1", {"seeds": 3}, [source])) == ["05_table_1"]
-    source.write_text(json.dumps({"changed": True}))
-    assert stale() == ["05_table_1"]
-    source.write_text("{}")
-    written[0].unlink()
-    assert stale() == ["05_table_1"]
-
-
-def test_the_report_runs_again_and_last_whenever_a_notebook_before_it_does(tmp_path, monkeypatch):
-    """It shows what they leave, so it comes once they are done: no stamp of its own says so."""
-    monkeypatch.setattr(jobs, "OUTPUTS", {})
-    figures_dir, stamps, began = tmp_path / "figures", tmp_path / "stamps", []
-    jobs = [("05_table_1", {}, []), ("06_trade_off", {}, []), (jobs.REPORT, {}, [])]
-
-    def leave(name, parameters, out):
-        began.append(name)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        for end in (".ipynb", ".html"):
-            out.with_suffix(end).write_text("done")
-
-    monkeypatch.setattr(jobs, "notebook_command", leave)
-
-    def go() -> list[str]:
-        began.clear()
-        jobs.show_all(jobs.stale_notebooks(jobs, figures_dir, stamps), figures_dir, stamps, 0.0)
-        return began
-
-    assert sorted(go()) == ["05_table_1", "06_trade_off", jobs.REPORT] and began[-1] == jobs.REPORT
-    assert go() == []
-    (figures_dir / "notebooks" / "06_trade_off.html").unlink()
-    assert go() == ["06_trade_off", jobs.REPORT]
-    jobs.stamp_file(stamps, jobs.REPORT).write_text("of something else, or of another profile")
-    assert go() == [jobs.REPORT]
