@@ -1,8 +1,9 @@
-"""A real browser for the report page: headless Chromium, the network off. The other tests do not collect these.
+"""A real browser for the report page: headless Chromium, the network off. Run apart from the rest.
 
     python -m pytest tests/browser
 
-Asks for Chromium and Playwright's Python package and installs neither; what is missing is named by the tests that are skipped.
+Asks for Chromium and Playwright's Python package and installs neither; what is missing is named by
+the tests that are skipped.
 """
 
 import os
@@ -56,7 +57,7 @@ def report_page(browser, data_dir, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def explorer_page(browser, tmp_path_factory) -> tuple[Path, list, list]:
-    """Two explorers of loud models, the last of the first five pre-rendered; and those models, as Model and in PyTorch."""
+    """Two explorers, the first with its last model pre-rendered; their models, also in PyTorch."""
     path = tmp_path_factory.mktemp("explorer") / "explorer.html"
     shapes, colours = shown_models("fc", 6, 5, without=1), shown_models("conv", 12, 4)
     sections = [

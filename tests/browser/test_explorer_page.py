@@ -1,4 +1,4 @@
-"""The explorer as a reader uses it: pixels equal PyTorch's, and sliders, buttons and keys do what they say."""
+"""The explorer in use: pixels equal PyTorch's, and sliders, buttons and keys do what they say."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,10 @@ def expected(model, z: np.ndarray) -> np.ndarray:
 def slide(opened, name: str, k: int, value: float) -> None:
     slider = opened.page.locator(f"#latent-{name}-{k}")
     slider.evaluate(
-        "(s, value) => { s.value = value; s.dispatchEvent(new Event('input', { bubbles: true })); }",
+        """(s, value) => {
+          s.value = value;
+          s.dispatchEvent(new Event('input', { bubbles: true }));
+        }""",
         value,
     )
     opened.settle()
@@ -161,7 +164,7 @@ def test_by_keyboard_a_slider_is_reached_and_moved(opened):
 
 
 def test_without_weights_frames_of_the_sheet_are_shown_and_the_page_says_so(opened, explorer_page):
-    """Tile (row, column) of the sheet is of shade 10 row + column, drawn inverted; row 0 is not there."""
+    """Tile (row, column) is of shade 10 row + column, drawn inverted; row 0 is not there."""
     page, (shown, _) = opened.page, explorer_page[1]
     note = page.locator("#explorer-shapes .note")
     assert [m for m in chosen(shown) if not shown[m].weights] == [] and not note.is_visible()

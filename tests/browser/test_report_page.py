@@ -3,7 +3,8 @@
 import pytest
 
 CONTRAST = """() => {
-  // WCAG: (lighter + 0.05) / (darker + 0.05) of relative luminances; each text that is seen, on the nearest opaque ground.
+  // WCAG: (lighter + 0.05) / (darker + 0.05) of relative luminances; each text that is seen, on the
+  // nearest opaque ground.
   const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
   const light = (colour) => numbers(colour).slice(0, 3).map((c) => c / 255)
     .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
@@ -18,10 +19,12 @@ CONTRAST = """() => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
   while (walker.nextNode()) {
     const element = walker.currentNode.parentElement;
-    const unseen = element.closest("script, style, noscript, option") || !element.getClientRects().length;
+    const hidden = element.closest("script, style, noscript, option");
+    const unseen = hidden || !element.getClientRects().length;
     if (!walker.currentNode.textContent.trim() || unseen) continue;
-    const [a, b] = [light(getComputedStyle(element).color), light(ground(element))].sort((x, y) => y - x);
-    found.push({ ratio: (a + 0.05) / (b + 0.05), text: walker.currentNode.textContent.slice(0, 40), tag: element.tagName });
+    const pair = [light(getComputedStyle(element).color), light(ground(element))];
+    const [a, b] = pair.sort((x, y) => y - x), text = walker.currentNode.textContent.slice(0, 40);
+    found.push({ ratio: (a + 0.05) / (b + 0.05), text, tag: element.tagName });
   }
   return found;
 }"""
@@ -34,7 +37,7 @@ def test_it_opens_offline_in_silence_and_asks_for_nothing_but_itself(open_page, 
 
 
 def test_a_page_that_asks_for_more_would_be_seen(open_page, tmp_path):
-    """The test above can fail: a picture from the web is asked for, and refused by the page's own policy where it has one."""
+    """The test above can fail: a picture from the web is asked for where no policy refuses it."""
     (tmp_path / "bad.html").write_text('<img src="https://example.org/a.png">')
     opened = open_page(tmp_path / "bad.html")
     opened.page.wait_for_timeout(200)
@@ -123,8 +126,10 @@ def test_by_keyboard_the_first_stop_skips_to_the_content(open_page, report_page)
 
 def test_everything_that_takes_the_keyboard_has_a_name(open_page, report_page):
     unnamed = open_page(report_page).page.evaluate(
-        """() => [...document.querySelectorAll("a, button, input, select, summary, canvas, [tabindex='0']")].filter((e) =>
-          !(e.getAttribute("aria-label") || e.textContent.trim() || [...(e.labels ?? [])].some((l) => l.textContent.trim())))
+        """() => [...document.querySelectorAll("a, button, input, select, summary, [tabindex='0']")]
+          .concat([...document.querySelectorAll("canvas")])
+          .filter((e) => !(e.getAttribute("aria-label") || e.textContent.trim()
+            || [...(e.labels ?? [])].some((l) => l.textContent.trim())))
           .map((e) => e.outerHTML.slice(0, 80))"""
     )
     assert unnamed == []
