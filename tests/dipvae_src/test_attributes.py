@@ -1,4 +1,5 @@
-"""Table 2 on data worked out by hand, and its exact bias against slow searches and a linear programme.
+"""Table 2 on data worked out by hand, and its exact bias against slow searches and a linear
+programme.
 
 python -m pytest tests/dipvae_src/test_attributes.py
 """
@@ -19,7 +20,7 @@ def hinge(b, scores, has):
 
 
 def random_problem(seed, n=60):
-    """Scores and labels with every kind of overlap; some on a coarse grid, so that kinks coincide."""
+    """Scores and labels with all kinds of overlap; some on a coarse grid, so that kinks coincide."""
     rng = np.random.default_rng(seed)
     has = rng.random(n) < rng.uniform(0.05, 0.95)
     has[:2] = [True, False]
@@ -112,8 +113,8 @@ def test_bias_reaches_the_minimum_of_a_linear_programme_of_a_search_and_of_a_gri
         y, n = np.where(has, 1.0, -1.0), len(scores)
         # Minimise mean(x) over x >= 0 and b, where x >= 1 - y (s + b); the variables are x, then b.
         programme = optimize.linprog(
-            np.append(np.full(n, 1 / n), 0), A_ub=-np.column_stack([np.eye(n), y]), b_ub=y * scores - 1,
-            bounds=[(0, None)] * n + [(None, None)], method="highs",
+            np.append(np.full(n, 1 / n), 0), A_ub=-np.column_stack([np.eye(n), y]),
+            b_ub=y * scores - 1, bounds=[(0, None)] * n + [(None, None)], method="highs",
         )  # fmt: skip
         reached = hinge(_hinge_bias(scores, has), scores, has)
         assert reached == pytest.approx(programme.fun, abs=1e-9)
@@ -238,12 +239,12 @@ def test_no_scale_costs_the_bias_its_digits(scale):
     assert found.bias == pytest.approx([-50 * scale**2], rel=1e-9)
 
 
-@pytest.mark.parametrize("scale", [1e200, 1e-200, 1e308])
+@pytest.mark.parametrize("scale", [1e200, 1e-200, 1e307])
 def test_scales_whose_scores_float64_does_not_hold_are_refused(scale):
     with pytest.raises(
         ValueError, match="largest magnitude is .* must be between 1e-100 and 1e[+]"
     ):
-        predict_attributes(HALVES[:, :1] * scale, HALF, HALVES[:, :1] * scale, HALF)
+        predict_attributes(HALVES * scale, HALF, HALVES * scale, HALF)
 
 
 @pytest.mark.parametrize("offset", [1e6, 1e12, 2**60])

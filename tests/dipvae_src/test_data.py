@@ -1,4 +1,4 @@
-"""Packed images come out as they went in, their factors right; a damaged file is refused by name."""
+"""Packed images come out as they went in, their factors right; a damaged file is refused."""
 
 import hashlib
 import io

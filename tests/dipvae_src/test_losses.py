@@ -1,4 +1,5 @@
-"""The objectives against answers known by hand, by Monte Carlo, by numpy, by torch.distributions and by finite differences.
+"""The objectives against answers known by hand, by Monte Carlo, by numpy, by torch.distributions
+and by finite differences.
 
 python -m pytest tests/dipvae_src/test_losses.py
 """
@@ -33,7 +34,9 @@ def tensor(values) -> torch.Tensor:
 
 
 def encoder_outputs(batch: int, latents: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Means and log-variances with a correlated, shifted, skewed code, so that no term of any moment vanishes."""
+    """Means and log-variances with a correlated, shifted, skewed code, so that no term of any
+    moment vanishes.
+    """
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(batch, latents, generator=generator, dtype=torch.float64)
     mixing = torch.eye(latents, dtype=torch.float64) + 0.5
@@ -158,7 +161,9 @@ def test_rotating_the_code_rotates_its_covariance():
 
 
 def sample_mixture(mu: torch.Tensor, log_var: torch.Tensor, draws: int) -> torch.Tensor:
-    """`draws` samples of z from each q(z|x) of the batch: together they are samples of q(z). Independent of the package."""
+    """`draws` samples of z from each q(z|x) of the batch: together they are samples of q(z).
+    Independent of the package.
+    """
     noise = torch.randn(
         draws, *mu.shape, generator=torch.Generator().manual_seed(3), dtype=mu.dtype
     )
@@ -248,7 +253,9 @@ def test_third_moment_penalty_has_a_finite_gradient_at_zero():
 
 
 def test_joint_third_moments_by_hand():
-    """Two images, d = (-1, -2) and (1, 2), variances (1, 5) and (3, 1): E[d sigma^2] is 1, 2 with sigma_0^2 and -2, -4 with sigma_1^2."""
+    """Two images, d = (-1, -2) and (1, 2), variances (1, 5) and (3, 1): E[d sigma^2] is 1, 2 with
+    sigma_0^2 and -2, -4 with sigma_1^2.
+    """
     moments = joint_third_central_moments(
         tensor([[-1.0, -2.0], [1.0, 2.0]]), tensor([[1.0, 5.0], [3.0, 1.0]]).log()
     )
@@ -259,7 +266,9 @@ def test_joint_third_moments_by_hand():
 
 
 def test_joint_third_moments_are_the_triple_loop_of_their_definition():
-    """Each image's z is mu + sigma e: the product of three of its latents' deviations, its mean taken index by index."""
+    """Each image's z is mu + sigma e: the product of three of its latents' deviations, its mean
+    taken index by index.
+    """
     mu, log_var = encoder_outputs(11, 4)
     d, variance = (mu - mu.mean(dim=0)).tolist(), log_var.exp().tolist()
     moments = joint_third_central_moments(mu, log_var)
@@ -342,7 +351,9 @@ def test_running_covariance_of_a_code_that_stays_the_same_comes_to_it():
 
 @pytest.mark.parametrize("memory", [0.0, 0.5, 0.9])
 def test_a_running_covariance_passes_the_minibatchs_gradient_on(memory):
-    """dC_running/dmu = dC/dmu whatever the memory: only the matrix at which the penalty's own slope is taken is another."""
+    """dC_running/dmu = dC/dmu whatever the memory: only the matrix at which the penalty's own slope
+    is taken is another.
+    """
     mu, log_var = (t.requires_grad_() for t in encoder_outputs(12, 4))
     before = 0.5 * torch.eye(4, dtype=torch.float64)
     weights = torch.linspace(-1, 1, 16, dtype=torch.float64).view(4, 4)
@@ -408,7 +419,9 @@ def test_gradients_against_finite_differences():
 
 @pytest.mark.parametrize("kind", ["I", "II"])
 def test_gradient_is_the_closed_form(kind):
-    """dP/dC = G with G_ij = 2 lambda_od C_ij and G_ii = 2 lambda_d (C_ii - 1); dP/dmu = 2/B (mu - mean) G; dP/dlog_var = G_ii sigma^2 / B."""
+    """dP/dC = G with G_ij = 2 lambda_od C_ij and G_ii = 2 lambda_d (C_ii - 1); dP/dmu = 2/B (mu -
+    mean) G; dP/dlog_var = G_ii sigma^2 / B.
+    """
     mu, log_var = (t.requires_grad_() for t in encoder_outputs(12, 4))
     (penalty_i(mu) if kind == "I" else penalty_ii(mu, log_var)).backward()
     with torch.no_grad():

@@ -107,7 +107,9 @@ def test_filters_are_those_of_the_first_convolution_and_the_rest_follow(network,
 
 
 def test_a_2x2_kernel_looks_at_blocks_of_its_own():
-    """Of the third layer's output a pixel sees a block of its input, and blocks do not overlap: 2 x 2 at stride 2, nothing padded."""
+    """Of the third layer's output a pixel sees a block of its input, and blocks do not overlap: 2 x
+    2 at stride 2, nothing padded.
+    """
     third = layers(build("conv-2x2", 2, 8, 3, seed=0).encoder, nn.Conv2d)[2]
     one = torch.zeros(1, 32, 16, 16)
     one[0, 0, 6, 7] = 1.0

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from dipvae_src.sap import best_thresholds, sap_score
-from replication.linear_svc_sap import sap_score_linear_svc
 
 
 def shapes2d_factors(n, seed=0):
@@ -40,7 +39,7 @@ def exhaustive(latent, classes, max_thresholds):
 
 
 def one_discrete(latent, classes):
-    """S of one latent for one discrete factor; the second latent is there because a gap needs two."""
+    """S of one latent for one discrete factor; the second latent is there as a gap needs two."""
     latents = np.stack([latent, np.arange(len(latent))], axis=1).astype(float)
     return sap_score(latents, classes[:, None], [True], inactive_below=0).matrix[0, 0]
 
@@ -338,39 +337,6 @@ def test_variance_decides_which_latent_is_inactive():
     assert sap_score(latents, factors, [False], inactive_below=0.02).score == 0
 
 
-# --- the LinearSVC variant
-
-
-def test_linear_svc_on_a_separable_and_a_useless_code():
-    rng = np.random.default_rng(0)
-    factors = rng.integers(2, size=(3_000, 2))
-    noise = rng.normal(size=(3_000, 2))
-    sizes = dict(train=2_000, test=1_000)
-    separable = sap_score_linear_svc(np.hstack([2.0 * factors - 1, noise]), factors, **sizes)
-    assert np.diag(separable.matrix) == pytest.approx(np.ones(2))
-    assert separable.gaps == pytest.approx(np.full(2, 0.5), abs=0.06)
-    useless = sap_score_linear_svc(noise, factors, **sizes)
-    assert useless.matrix == pytest.approx(np.full((2, 2), 0.5), abs=0.06)
-    assert useless.score < 0.06
-
-
-def test_linear_svc_is_another_score_far_below_one_for_a_perfect_code():
-    factors = shapes2d_factors(15_000)
-    code = (factors - factors.mean(axis=0)) / factors.std(axis=0)
-    code = np.hstack([code, np.random.default_rng(1).normal(size=(15_000, 5))])
-    variant, ours = sap_score_linear_svc(code, factors), sap_score(code, factors, SHAPES2D)
-    assert variant.score == pytest.approx(0.24, abs=0.02)
-    assert (
-        variant.matrix[3, 3] < 0.1
-    )  # x is this latent, and 32 classes on a line are not separated
-    assert ours.score > 0.92
-    assert sap_score_linear_svc(code, factors).score == variant.score
-    assert sap_score_linear_svc(code, factors, seed=1).score != variant.score
-    assert (
-        abs(sap_score_linear_svc(code * 0.2 + 0.5, factors).score - variant.score) > 0.02
-    )  # not invariant
-
-
 # --- bad input
 
 
@@ -432,29 +398,6 @@ def test_bad_codes_are_refused(change, message):
 def test_bad_inactive_below_is_refused(inactive_below):
     with pytest.raises(ValueError, match="inactive_below is a variance"):
         sap_score(*good(), inactive_below)
-
-
-@pytest.mark.parametrize(
-    "sizes, message",
-    [
-        (dict(train=40, test=11), "train [+] test = 51 samples were asked for, but there are 50"),
-        (dict(train=0, test=10), "train is a whole number, at least 1; got 0"),
-        (dict(train=10, test=2.5), "test is a whole number"),
-        (dict(train=10, test=10, seed="0"), "seed is a whole number"),
-        (dict(train=1, test=10), "factor 0 takes one value only in the 1 training samples"),
-    ],
-)
-def test_bad_sizes_of_the_linear_svc_variant_are_refused(sizes, message):
-    with pytest.raises(ValueError, match=message):
-        sap_score_linear_svc(*good()[:2], **sizes)
-
-
-def test_numbers_that_the_linear_svc_cannot_take_are_refused():
-    z, y, _ = good()
-    with pytest.raises(
-        ValueError, match="latents reach .*; beyond 1e[+]30 the classifier overflows"
-    ):
-        sap_score_linear_svc(z * 1e78, y, train=30, test=20)
 
 
 @pytest.mark.parametrize(

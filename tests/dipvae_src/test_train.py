@@ -5,15 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from small import ATTRIBUTES, faces
+from small import faces
 
 from dipvae_src import data, evaluate, losses, models
-from dipvae_src.attributes import predict_attributes
-from dipvae_src.sap import sap_score
+from dipvae_src.settings import Settings
 from dipvae_src.train import TrainingDiverged, batches, objective, stream, train
-from dipvae_src.zdiff import z_diff_score
-from replication import profiles, scores
-from replication.machine import device_of
 
 
 @pytest.fixture(autouse=True)
@@ -84,11 +80,13 @@ def test_equals_a_plain_loop(data_dir, tiny):
 
 @pytest.mark.parametrize("kind", ["dip-vae-i", "dip-vae-ii"])
 def test_training_with_a_memory_equals_a_plain_loop(data_dir, kind):
-    """The running covariance spelled out: 0.9 of the matrix of the step before, its gradient the minibatch's."""
-    settings = profiles.MAKE[kind](
-        5, width=16, steps=5, batch_size=32, learning_rate=1e-3, latents=4, memory=0.9
-    )
-    settings = dataclasses.replace(settings, lambda_3=0.0)
+    """The running covariance spelled out: 0.9 of the matrix of the step before, its gradient the
+    minibatch's.
+    """
+    settings = Settings(
+        kind, lambda_od=5.0, lambda_d=50.0 if kind == "dip-vae-i" else 5.0, width=16, steps=5,
+        batch_size=32, learning_rate=1e-3, latents=4, memory=0.9,
+    )  # fmt: skip
     shapes = data.load("shapes2d", data_dir)
     model, history = train(settings, 3, shapes)
     without, _ = train(dataclasses.replace(settings, memory=0.0), 3, shapes)
@@ -171,31 +169,17 @@ def test_objectives_are_those_of_the_losses():
     nll, mu, log_var = (
         torch.randn(*shape, generator=generator) for shape in ((8,), (8, 3), (8, 3))
     )
-    common = dict(latents=3)
-    assert objective(profiles.beta_vae(4, **common), nll, mu, log_var) == losses.beta_vae(
-        nll, mu, log_var, 4
-    )
-    assert objective(profiles.dip_vae_i(2, **common), nll, mu, log_var) == losses.dip_vae_i(
-        nll, mu, log_var, 2, 20
-    )
-    assert objective(profiles.dip_vae_ii(2, **common), nll, mu, log_var) == losses.dip_vae_ii(
-        nll, mu, log_var, 2, 2, 200
-    )
-    joint = profiles.dip_vae_ii(2, third_moments="joint", **common)
-    assert objective(joint, nll, mu, log_var) == losses.dip_vae_ii(
-        nll, mu, log_var, 2, 2, 200, joint=True
-    )
-    assert objective(joint, nll, mu, log_var) != objective(
-        profiles.dip_vae_ii(2, **common), nll, mu, log_var
-    )
-    # Other data sets have other rules: lambda_d is 50 times and half of lambda_od on CelebA,
-    # without third moments.
-    assert objective(
-        profiles.dip_vae_i(2, "celeba", **common), nll, mu, log_var
-    ) == losses.dip_vae_i(nll, mu, log_var, 2, 100)
-    assert objective(
-        profiles.dip_vae_ii(2, "celeba", **common), nll, mu, log_var
-    ) == losses.dip_vae_ii(nll, mu, log_var, 2, 1)
+    beta_vae = Settings("beta-vae", beta=4.0)
+    i, ii = (Settings(kind, lambda_od=2.0, lambda_d=20.0) for kind in ("dip-vae-i", "dip-vae-ii"))
+    marginal = dataclasses.replace(ii, lambda_3=200.0)
+    joint = dataclasses.replace(marginal, third_moments="joint")
+    parts = (nll, mu, log_var)
+    assert objective(beta_vae, *parts) == losses.beta_vae(*parts, 4)
+    assert objective(i, *parts) == losses.dip_vae_i(*parts, 2, 20)
+    assert objective(ii, *parts) == losses.dip_vae_ii(*parts, 2, 20)
+    assert objective(marginal, *parts) == losses.dip_vae_ii(*parts, 2, 20, 200)
+    assert objective(joint, *parts) == losses.dip_vae_ii(*parts, 2, 20, 200, joint=True)
+    assert len({objective(x, *parts).total.item() for x in (beta_vae, i, ii, marginal, joint)}) == 5
 
 
 def test_an_objective_with_memory_keeps_its_covariance():
@@ -204,8 +188,8 @@ def test_an_objective_with_memory_keeps_its_covariance():
         torch.randn(*shape, generator=generator) for shape in ((8,), (8, 3), (8, 3))
     )
     of_means, total = losses.covariance_of_means(mu), losses.total_covariance(mu, log_var)
-    for make, moment in ((profiles.dip_vae_i, of_means), (profiles.dip_vae_ii, total)):
-        settings = make(2, latents=3, memory=0.75)
+    for kind, moment in (("dip-vae-i", of_means), ("dip-vae-ii", total)):
+        settings = Settings(kind, lambda_od=2.0, lambda_d=20.0, latents=3, memory=0.75)
         running = torch.eye(3)
         first = objective(settings, nll, mu, log_var, running)
         assert (
@@ -235,53 +219,13 @@ def test_a_batch_larger_than_the_data_is_refused(data_dir, tiny):
         train(dataclasses.replace(tiny, batch_size=2_000), 0, data.load("shapes2d", data_dir))
 
 
-def test_devices():
-    assert device_of("cpu").type == "cpu"
-    with pytest.raises(ValueError, match="unknown device 'tpu'; use cpu or cuda"):
-        device_of("tpu")
-    if not torch.cuda.is_available():
-        with pytest.raises(
-            ValueError, match="DEVICE=cuda was asked for, but PyTorch finds no CUDA device"
-        ):
-            device_of("cuda")
-
-
-def test_measures_are_those_of_the_definition(data_dir, tiny):
-    packed = data.load("shapes2d", data_dir)
-    model, _ = train(tiny, 0, packed)
-    rows = packed.split()[1]
-    measured = evaluate.measure(model, packed, rows)
-    x = packed.images(rows)
-    with torch.no_grad():
-        mu, log_var = model.encode(x)
-        error = ((torch.sigmoid(model.decode(mu)) - x) ** 2).mean().item()
-        kl = torch.distributions.kl_divergence(
-            torch.distributions.Normal(mu, (log_var / 2).exp()),
-            torch.distributions.Normal(0.0, 1.0),
-        ).mean(0)
-    assert measured["reconstruction_error"] == pytest.approx(error, rel=1e-5)
-    assert measured["kl_per_latent"] == pytest.approx(kl.tolist(), rel=1e-3, abs=1e-6)
-    metrics = scores.evaluate(model, packed, tiny, seed=0)
-    assert metrics["images"] == 150  # of 154
-    rows = rows[:150]
-    mu = mu[:150]
-    assert np.allclose(
-        metrics["covariance_of_means"],
-        np.cov(mu.double().numpy().T, bias=True),
-        rtol=1e-4,
-        atol=1e-7,
-    )
-    assert metrics["images"] == metrics["sap"]["images"] == len(rows)
-    assert metrics["zdiff"]["train"] == tiny.zdiff_train and np.array(
-        metrics["sap"]["matrix"]
-    ).shape == (10, 5)
-
-
 # --- colour images ---
 
 
 def test_colour_is_trained_on_its_squared_error(data_dir, tiny_colour):
-    """The first step's reconstruction by hand: half the squared distance, summed over all three planes."""
+    """The first step's reconstruction by hand: half the squared distance, summed over all three
+    planes.
+    """
     packed = data.load("celeba", data_dir)
     model, history = train(dataclasses.replace(tiny_colour, steps=1), 0, packed)
     start = models.build("conv", 12, 8, 3, stream(0, "weights"), filters=2)
@@ -332,81 +276,6 @@ def test_measures_of_colour_are_those_of_the_definition(data_dir, tiny_colour):
     )
 
 
-def test_faces_are_scored_with_their_attributes(data_dir, tiny_colour):
-    packed = data.load("celeba", data_dir)
-    model, _ = train(tiny_colour, 0, packed)
-    metrics = scores.evaluate(model, packed, tiny_colour, seed=0)
-    train_rows, test_rows = packed.split()
-    test_rows = test_rows[:100]
-    assert (
-        metrics["images"] == metrics["sap"]["images"] == metrics["attributes"]["test_images"] == 100
-    )
-    assert np.array(metrics["sap"]["matrix"]).shape == (12, 14) and metrics["sap"][
-        "factors"
-    ] == list(ATTRIBUTES)
-    assert metrics["zdiff"]["balanced"] is True and metrics["attributes"]["train_images"] == 320
-
-    with torch.no_grad():
-        mu = [
-            model.encode(packed.images(rows))[0].double().numpy()
-            for rows in (train_rows, test_rows)
-        ]
-    has = [faces()[1][rows] for rows in (train_rows, test_rows)]
-    expected = predict_attributes(mu[0], has[0], mu[1], has[1])
-    assert metrics["attributes"]["accuracy"] == pytest.approx(expected.accuracy.tolist(), abs=1e-3)
-    assert metrics["attributes"]["single_balanced"] == pytest.approx(
-        expected.single_balanced.tolist(), abs=1e-3
-    )
-    share = has[1].mean(axis=0)
-    assert metrics["attributes"]["majority"] == pytest.approx(
-        (100 * np.maximum(share, 1 - share)).tolist(), abs=1e-3
-    )
-    halves = [
-        sap_score(mu[1][half::2], has[1][half::2].astype(int), [True] * 14).score for half in (0, 1)
-    ]
-    assert metrics["sap"]["score_of_halves"] == pytest.approx(halves, abs=1e-5)
-
-
-def test_chairs_are_asked_for_no_score_but_the_error(data_dir):
-    small = dict(
-        filters=2, width=8, latents=12, steps=2, batch_size=32, learning_rate=1e-3, test_images=100
-    )
-    settings = profiles.dip_vae_ii(1, "chairs", **small)
-    packed = data.load("chairs", data_dir)
-    model, _ = train(settings, 0, packed)
-    metrics = scores.evaluate(model, packed, settings, seed=0)
-    assert metrics["sap"] is None and metrics["zdiff"] is None and "attributes" not in metrics
-    assert (
-        metrics["images"] == 64
-        and 0 < metrics["reconstruction_error"] < 1
-        and len(metrics["kl_per_latent"]) == 12
-    )
-
-
-def test_what_moves_by_itself_is_kept_beside_the_scores(data_dir, tiny):
-    packed = data.load("shapes2d", data_dir)
-    model, _ = train(tiny, 0, packed)
-    rows = packed.split()[1][:150]
-    metrics, mu = (
-        scores.evaluate(model, packed, tiny, seed=0),
-        evaluate.means_of(model, packed, rows),
-    )
-    factors = packed.factors(rows)
-    halves = [sap_score(mu[half::2], factors[half::2], packed.discrete).score for half in (0, 1)]
-    assert metrics["sap"]["score_of_halves"] == pytest.approx(halves, abs=1e-5)
-    others = {str(t): sap_score(mu, factors, packed.discrete, t).score for t in (0.0, 0.001, 0.05)}
-    assert metrics["sap"]["score_with_inactive_below"] == pytest.approx(others, abs=1e-5)
-    seed = metrics["zdiff"]["seed"]
-    sizes = dict(train=tiny.zdiff_train, test=tiny.zdiff_test)
-    assert metrics["zdiff"]["accuracy"] == pytest.approx(
-        z_diff_score(mu, factors, seed=seed, **sizes).accuracy
-    )
-    assert metrics["zdiff"]["accuracy_again"] == pytest.approx(
-        z_diff_score(mu, factors, seed=seed + 1, **sizes).accuracy
-    )
-    assert metrics["zdiff"]["balanced"] is False
-
-
 def test_colour_sheet_has_two_rows_of_images_and_the_ten_most_used_latents(data_dir, tiny_colour):
     packed = data.load("celeba", data_dir)
     model, _ = train(tiny_colour, 0, packed)
@@ -455,7 +324,9 @@ def test_colour_sheet_has_two_rows_of_images_and_the_ten_most_used_latents(data_
 
 
 def test_traversal_sheet_moves_one_latent_a_row(data_dir):
-    """A decoder that paints each latent's value into a pixel of its own shows which latent moves in which row."""
+    """A decoder that paints each latent's value into a pixel of its own shows which latent moves in
+    which row.
+    """
     packed = data.load("shapes2d", data_dir)
 
     class Painter(models.VAE):
