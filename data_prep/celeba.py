@@ -19,16 +19,17 @@ is fetched in a day and then answers with a web page, which is reported; the dow
 been tried against Google's servers.
 """
 
-import csv
 import hashlib
 import io
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+import pandas
 from jaxtyping import Int16
 
 from data_prep import archives, commands
@@ -67,10 +68,10 @@ Pale_Skin Pointy_Nose Receding_Hairline Rosy_Cheeks Sideburns Smiling Straight_H
 Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace Wearing_Necktie Young
 """
 ATTRIBUTES = tuple(_IN_ORDER.split())
-# What the two lists are: columns, and the ways in which their values are written.
+# The two lists: their columns, and the numbers that may stand for the classes 0, 1, ...
 LISTS = {
-    ATTRIBUTE_LIST: (ATTRIBUTES, ({"-1": 0, "1": 1}, {"0": 0, "1": 1}, {"false": 0, "true": 1})),
-    PARTITION_LIST: (("partition",), ({"0": 0, "1": 1, "2": 2},)),
+    ATTRIBUTE_LIST: (ATTRIBUTES, ((-1, 1), (0, 1))),
+    PARTITION_LIST: (("partition",), ((0, 1, 2),)),
 }
 
 
@@ -88,69 +89,55 @@ def read_list(
     """The list `stem` as a table of classes, one row an image, the columns in our order.
 
     `where` names it in messages and tells by its end, .csv or .txt, how it is laid out. A .csv has
-    a line of titles, as Kaggle, pandas or a spreadsheet write it: quoted or not, with other columns
-    or not, values as 1 or 1.0. The .txt has spaces; that of the attributes opens with the number of
-    images and the titles. Raises ValueError, naming the line, at the first thing that is not so.
+    a line of titles and is as Kaggle, pandas or a spreadsheet write it: quoted or not, with other
+    columns or not, 1 or 1.0 or TRUE. The .txt has spaces; that of the attributes opens with the
+    number of images and the titles. Raises ValueError, naming the line, at what is not so.
     """
-
     if content.lstrip()[:1] == b"<":
         raise ValueError(f"{where} is a web page, not the list: delete it and download the list")
+    columns, ways = LISTS[stem]
     try:
-        rows, titles, line = _rows(where, content.decode("utf-8-sig").rstrip(), stem, images)
+        lines = content.decode("utf-8-sig").split("\n", 2)
+        text, form = "\n".join(lines), {"sep": max(",;\t", key=lines[0].count)}
+        heads = 1
+        if where.endswith(".txt"):
+            form = {"sep": r"\s+", "header": None, "names": ["image", *columns]}
+            heads = 2 if stem == ATTRIBUTE_LIST else 0
+        if heads == 2:
+            if lines[0].strip() != str(images):
+                wrong = f"{where} line 1 gives the number of images as {lines[0].strip()[:40]!r}"
+                raise ValueError(f"{wrong}, {images} expected: another layout, or another edition")
+            form["names"], text = ["image", *lines[1].split()], lines[2]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pandas.errors.ParserWarning)  # rows that are too long
+            table = pandas.read_csv(io.StringIO(text), index_col=False, **form)
     except UnicodeDecodeError as error:
         raise ValueError(f"{where} is not a text file ({error}): download it again") from error
-    columns, ways = LISTS[stem]
-    for column in columns:
-        if titles.count(column) != 1:
-            found = f"{titles.count(column)} columns titled {column!r}, 1 expected"
-            raise ValueError(f"{where} has {found}: another layout, or another edition")
-    places = [titles.index(column) for column in columns]
-    table, named, number = np.empty((images, len(columns)), np.int16), None, -1
-    for number, row in enumerate(rows):
-        if number == images:
-            break
-        here = f"{where} line {line + number}"
-        if len(row) != len(titles):
-            found = f"{len(row)} cells, {len(titles)} expected"
-            raise ValueError(f"{here} has {found}: another layout, or cut short")
-        if named is None:  # the column with the images' names
-            named = row.index(image_name(0)) if image_name(0) in row else 0
-        if row[named] != image_name(number):
-            found = f"is about {row[named][:40]!r}, {image_name(number)} expected"
-            raise ValueError(f"{here} {found}: another layout, or another order")
-        cells = [row[place].strip().lower().removesuffix(".0") for place in places]
-        fitting = [way for way in ways if all(cell in way for cell in cells)]
-        if not fitting:
-            odd = next(cell for cell in cells if any(cell not in way for way in ways))
-            known = " or ".join(", ".join(way) for way in ways)
-            raise ValueError(
-                f"{here} holds the value {odd[:40]!r}, {known} expected: another layout"
-            )
-        ways = fitting
-        table[number] = [ways[0][cell] for cell in cells]
-    if number + 1 != images:
-        found = "more" if number == images else f"{number + 1:,}"
+    except pandas.errors.ParserWarning as error:
         raise ValueError(
-            f"{where} has {found} rows, {images:,} expected: cut short, or another edition"
-        )
-    return table
-
-
-def _rows(
-    where: str, text: str, stem: str, images: int
-) -> tuple[Iterator[list[str]], list[str], int]:
-    """The rows of a list, the titles of their cells, and the line of the first."""
-    if where.endswith(".csv"):
-        delimiter = max(",;\t", key=text.partition("\n")[0].count)
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        return rows, [title.strip() for title in next(rows, [])], 2
-    rows = map(str.split, text.splitlines())
-    if stem == PARTITION_LIST:
-        return rows, ["image", "partition"], 1
-    if (count := next(rows, [])) != [str(images)]:
-        found = f"line 1 gives the number of images as {' '.join(count)[:40]!r}, {images} expected"
-        raise ValueError(f"{where} {found}: another layout, or another edition")
-    return rows, ["image", *next(rows, [])], 3
+            f"{where} has more cells in its rows than titles: another layout"
+        ) from error
+    except (pandas.errors.ParserError, pandas.errors.EmptyDataError) as error:
+        raise ValueError(f"{where} is no such list ({error}): another layout") from error
+    for column in columns:
+        if column not in table or f"{column}.1" in table:  # pandas' name for a second one
+            raise ValueError(f"{where} has not one column titled {column!r}: another layout")
+    if len(table) != images:
+        found = f"{len(table):,} rows, {images:,} expected"
+        raise ValueError(f"{where} has {found}: cut short, or another edition")
+    first, wanted = image_name(0), np.array([image_name(i) for i in range(images)])
+    names = next((table[c] for c in table if table[c].iloc[0] == first), table.iloc[:, 0])
+    for row in np.flatnonzero(names.to_numpy() != wanted)[:1]:
+        found = f"line {row + heads + 1} is about {names[row]!r}, {wanted[row]} expected"
+        raise ValueError(f"{where} {found}: another layout, or another order")
+    cells = table[list(columns)]
+    numbers = cells.apply(pandas.to_numeric, errors="coerce").to_numpy(float)
+    way = max(ways, key=lambda way: np.isin(numbers, way).sum())
+    for row, column in np.argwhere(~np.isin(numbers, way))[:1]:
+        found = f"line {row + heads + 1} holds {str(cells.iloc[row, column])[:40]!r}"
+        known = " or ".join(map(str, way))
+        raise ValueError(f"{where} {found} as {columns[column]}, {known} expected: another layout")
+    return np.searchsorted(way, numbers).astype(np.int16)
 
 
 # --- where things lie -----------------------------------------------------------------------------

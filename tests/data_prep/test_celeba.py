@@ -257,19 +257,19 @@ RENAMED = [*NAMES[:3], "000009.jpg", *NAMES[4:]]
         (
             ATTR,
             attributes_txt(values=other(VALUES, 4, 7, 0)),
-            "line 7 holds the value '0', -1, 1 expected: another layout",
+            "line 7 holds '0' as Big_Nose, -1 or 1 expected: another layout",
         ),
         (
             ATTR,
             attributes_txt(values=VALUES[:4] + [VALUES[4][:-1]] + VALUES[5:]),
-            "line 7 has 40 cells, 41 expected: another layout",
+            "line 7 holds 'nan' as Young, -1 or 1 expected: another layout",
         ),
         (ATTR, attributes_txt(names=NAMES[:-1], count=N), "has 23 rows, 24 expected: cut short"),
         (ATTR, attributes_txt(count=23), "line 1 gives the number of images as '23', 24 expected"),
         (
             ATTR,
             attributes_txt(titles=celeba.ATTRIBUTES[1:]),
-            "has 0 columns titled '5_o_Clock_Shadow', 1 expected: another layout",
+            "has more cells in its rows than titles: another layout",
         ),
         (ATTR, attributes_txt(names=RENAMED), "line 6 is about '000009.jpg', 000004.jpg expected"),
         (ATTR, "", "line 1 gives the number of images as '', 24 expected"),
@@ -282,7 +282,7 @@ RENAMED = [*NAMES[:3], "000009.jpg", *NAMES[4:]]
         (
             PART,
             partition_txt(parts=[3, *PARTS[1:]]),
-            "line 1 holds the value '3', 0, 1, 2 expected: another layout",
+            "line 1 holds '3' as partition, 0 or 1 or 2 expected: another layout",
         ),
         (
             PART,
@@ -305,17 +305,20 @@ def test_wrong_lists_are_refused(tmp_path, name, content, message):
     ("content", "message"),
     [
         (
+            attributes_csv().replace("\r\n0", ",1\r\n0"),
+            "has not one column titled|Length of header",
+        ),
+        (attributes_csv().replace("Bald", "Young"), "has not one column titled 'Bald': another"),
+        (attributes_csv() + attributes_csv()[-99:], "line 26|rows, 24 expected: cut short, or ano"),
+        (
             attributes_csv().replace(",Young\r", "\r"),
-            "has 0 columns titled 'Young', 1 expected: another layout",
+            "has more cells in its rows than titles: another layout",
         ),
         (
             attributes_csv(other(VALUES, 0, 0, 2)),
-            "csv line 2 holds the value '2', -1, 1 or 0, 1 or false, true expected",
+            "csv line 2 holds '2' as 5_o_Clock_Shadow, -1 or 1 expected",
         ),
-        (
-            attributes_csv()[:-30],
-            "csv line 25 has 30 cells, 41 expected: another layout, or cut short",
-        ),
+        (attributes_csv()[:-30], "csv line 25 holds '-' as Receding_Hairline, -1 or 1 expected"),
     ],
 )
 def test_wrong_csv_lists_are_refused(tmp_path, content, message):
@@ -364,7 +367,9 @@ def test_lists_as_pandas_or_a_spreadsheet_write_them(tmp_path, rewrite):
 def test_values_of_two_kinds_are_not_mixed(tmp_path):
     lists = {"list_attr_celeba.csv": attributes_csv(other(VALUES, 5, 3, 0))}
     folder = write_files(tmp_path / "k", inside("img_align_celeba/") | CSV | lists)
-    with pytest.raises(ValueError, match="csv line 7 holds the value '0', -1, 1 expected"):
+    with pytest.raises(
+        ValueError, match="csv line 7 holds '0' as Bags_Under_Eyes, -1 or 1 expected"
+    ):
         pack(folder, tmp_path / "data")
 
 
