@@ -86,7 +86,8 @@ class Rows:
         self, metric: str, a: str, b: str, plus: float = 0.0, times: float = 1.0
     ) -> Condition:
         """a * times - b + plus."""
-        scaled, added = (f" x {times:g}" if times != 1 else ""), (f" + {plus:g}" if plus else "")
+        scaled = f" x {times:g}" if times != 1 else ""
+        added = f" {'+' if plus > 0 else '-'} {abs(plus):g}" if plus else ""
         values = paired(self.of(a, metric) * times, self.of(b, metric)) + plus
         name = summary.METRICS.get(metric, metric)
         return Condition(f"{name} of {a}{scaled}{added} less that of {b}", values, metric)

@@ -90,6 +90,8 @@ def test_differences_are_taken_seed_by_seed_and_shown():
     row = claims.verdicts(shown).iloc[0]
     assert row.iloc[2].startswith("Z-diff (%) of I (10) less that of VAE: 2.0 (-0.5 to 4.5, n = 3)")
     assert "rec. error of VAE x 1.25 less that of I (10): 0.0005 (0.0005 to 0.0005" in row.iloc[2]
+    assert "SAP of beta 60 - 0.05 less that of I (10)" in claims.verdicts(shown).iloc[3, 2]
+    assert "Z-diff (%) of I (10) + 2 less that of beta 60" in claims.verdicts(shown).iloc[3, 2]
     steady = world(vae=vae, i10=dict(zdiff=[42.0, 57.1, 71.9], error=0.002))
     assert answers(steady)["higher Z-diff"] == "reproduced"
 
