@@ -352,6 +352,8 @@ def figures_only(args: argparse.Namespace) -> None:
     if args.profile:
         profiles.profile(args.profile)
     for profile in [] if args.profile else profiles.PROFILES:
+        if profiles.PROFILES[profile].longer_than:  # shown beside the profile that it repeats
+            continue
         count = len(list((committed / profile).glob("*.json")))
         if summary.complete(profile, "shapes2d", committed / profile):
             to_show.append(profile)
