@@ -20,7 +20,7 @@ def hinge(b, scores, has):
 
 
 def random_problem(seed, n=60):
-    """Scores and labels with all kinds of overlap; some on a coarse grid, so that kinks coincide."""
+    """Scores and labels that overlap in all ways; some on a coarse grid, so that kinks coincide."""
     rng = np.random.default_rng(seed)
     has = rng.random(n) < rng.uniform(0.05, 0.95)
     has[:2] = [True, False]
