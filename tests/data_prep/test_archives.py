@@ -293,7 +293,7 @@ def test_odd_headers_end_in_one_line_with_the_name(tmp_path):
 
 
 def test_a_zip_that_lies_about_a_size_gives_no_more_than_it_said(tmp_path):
-    """50 MB of zeros, listed as 100 bytes: the reader stops there, and the checksum does not fit."""
+    """50 MB of zeros, listed as 100 bytes: the reader stops there; the checksum does not fit."""
     content = bytearray(make_zip(tmp_path / "a.zip", {"a": bytes(50_000_000)}).read_bytes())
     central = content.index(b"PK\x01\x02")
     content[central + 24 : central + 28] = struct.pack("<I", 100)

@@ -1,4 +1,4 @@
-"""3D Chairs, with small archives in its place: packing, labels, the split by chair, and every way it can be wrong."""
+"""3D Chairs, small archives in its place: packing, labels, the split, every way it can be wrong."""
 
 import functools
 import hashlib
@@ -36,8 +36,10 @@ def pictures() -> dict[str, bytes]:
     found = {}
     for chair in CHAIRS:
         for number, (elevation, azimuth) in enumerate((e, a) for e in ELEVATIONS for a in AZIMUTHS):
-            name = f"rendered_chairs/{chair}/renders/image_{number:03d}_p{elevation:03d}_t{azimuth:03d}_r096.png"
-            found[name] = png(10 * SORTED.index(chair), azimuth % 256, elevation)
+            view = f"image_{number:03d}_p{elevation:03d}_t{azimuth:03d}_r096.png"
+            found[f"rendered_chairs/{chair}/renders/{view}"] = png(
+                10 * SORTED.index(chair), azimuth % 256, elevation
+            )
     return found
 
 
