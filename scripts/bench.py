@@ -206,34 +206,23 @@ def sharing(size: dict, folder: str, network: str) -> dict:
 # --- the rest ---
 
 
-def rendering(size: dict) -> dict:
-    """2D Shapes: the set in order, bit-packed, and images at random."""
-    sprites, renders = size["sprites"], size["renders"]
-    classes = np.random.default_rng(0).integers(shapes2d.FACTOR_SIZES, size=(renders, 5))
-    works = {
-        "whole_set": lambda: sum(map(len, islice(shapes2d.packed_pieces(), sprites))),
-        "render": partial(shapes2d.render, classes),
-    }
-    counts = {"whole_set": 1_024 * sprites, "render": renders}
-    rates = {n: lambda n=n, work=work: counts[n] / seconds_of(work) for n, work in works.items()}
-    return race("Rendering", size, rates)
-
-
-def scores(size: dict) -> dict:
-    """Seconds of the scores of one code: five latents follow the factors, five are noise."""
+def seconds(size: dict) -> dict:
+    """Seconds of rendering 2D Shapes, and of the scores of a code of 5 latents and 5 of noise."""
     rng, split = np.random.default_rng(0), {name: size[name] for name in ("train", "test")}
     factors = rng.integers(shapes2d.FACTOR_SIZES, size=(size["points"], 5))
     latents = rng.normal(size=(size["points"], 10))
     latents[:, :5] = 0.2 * latents[:, :5] + (factors - factors.mean(axis=0)) / factors.std(axis=0)
     works = {
+        "rendering": lambda: sum(map(len, islice(shapes2d.packed_pieces(), size["sprites"]))),
+        "rendering_at_random": partial(shapes2d.render, factors[: size["renders"]]),
         "sap_exact": partial(sap.sap_score, latents, factors, [True] + 4 * [False]),
         "sap_linear_svc": partial(sap_score_linear_svc, latents, factors, **split),
         "zdiff": partial(zdiff.z_diff_score, latents, factors, **split),
     }
-    timed = {f"{name}_seconds": partial(seconds_of, work) for name, work in works.items()}
-    about = {"points": size["points"], **split}
+    about = {name: size[name] for name in ("sprites", "renders", "points", "train", "test")}
+    timed = {name: partial(seconds_of, work) for name, work in works.items()}
     with threadpool_limits(1):
-        return about | race(f"Scores on one core, 10 latents, 5 factors, {about}", size, timed, "s")
+        return about | race(f"Rendering and scores on one core, {about}", size, timed, "s")
 
 
 def measure(quick: bool, folder: str) -> dict:
@@ -250,9 +239,9 @@ def measure(quick: bool, folder: str) -> dict:
     print("QUICK: sizes too small to mean much\n" * quick + str(report))
     print("\nThe median of the rounds, the lowest and the highest:")
     return report | {
-        "rendering": rendering(size), "training": [row for d in sets for row in training(size, d)],
+        "training": [row for data in sets for row in training(size, data)],
         "sharing": sharing(size, folder, "fc-256"), "convolution": sharing(size, folder, "conv"),
-        "scores": scores(size),
+        "seconds": seconds(size),
     }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ python -m replication.show.published           # with the PDF at hand: confirm o
 python -m replication.show.published --sign    # after an edit by hand: check it, renew its checksum
 """
 
-import math
+import contextlib
 import sys
 from pathlib import Path
 
@@ -110,17 +110,15 @@ def _key(row):
 
 def _numbers(answer, count):
     """The words of an answer as `count` numbers, 0 to 100; ValueError otherwise."""
-    try:
+    with contextlib.suppress(ValueError):
         values = [float(word) for word in answer]
-    except ValueError:
-        values = []
-    if len(values) != count or not all(math.isfinite(v) and 0 <= v <= 100 for v in values):
-        wanted = {3: "three", 12: "twelve"}.get(count, count)
-        raise ValueError(
-            f"{wanted} numbers are wanted, 0 to 100, in the order asked, not {' '.join(answer)!r}; "
-            "this row was not changed"
-        )
-    return values
+        check(values, [PERCENT, count], "answer", {})
+        return values
+    wanted = {3: "three", 12: "twelve"}[count]
+    raise ValueError(
+        f"{wanted} numbers are wanted, 0 to 100, in the order asked, not {' '.join(answer)!r}; "
+        "this row was not changed"
+    )
 
 
 def main(words: list[str]) -> str:
