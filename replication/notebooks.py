@@ -125,6 +125,7 @@ MATH = re.compile(
     r"(```.*?```|`[^`\n]*`)|\$\$(.+?)\$\$|(?<![\\$\w])\$(?=\S)([^$\n]+?)(?<=\S)\$(?![\w$])",
     re.DOTALL,
 )
+IMAGES = ("image/png", "image/jpeg", "image/gif")
 
 
 def write_html(document: nbformat.NotebookNode, path: Path) -> None:
@@ -142,40 +143,26 @@ def write_html(document: nbformat.NotebookNode, path: Path) -> None:
     for cell in document.cells:
         if cell.cell_type == "markdown":
             cell.source = MATH.sub(keep, cell.source)
+        for output in cell.get("outputs", []):
+            for kind in set(IMAGES) & set(output.get("data", {})):
+                output.data = nbformat.from_dict({"text/html": picture(output, kind)})
     exporter = HTMLExporter(template_name="lab", mathjax_url="", require_js_url="")
     page, _ = exporter.from_notebook_node(document, resources={"metadata": {"name": path.stem}})
     page = re.sub(r"FORMULA(\d+)END", lambda m: formulas[int(m.group(1))], page)
-    page = offline(page)
-    # The template drops the alternative text that a notebook gives its pictures.
-    alts = iter(alternative_texts(document))
-    page = re.sub(
-        r'alt="No description has been provided for this image"',
-        lambda _: f'alt="{next(alts, "")}"',
-        page,
-    )
-    page = re.sub(r'(href="[\w./-]+)\.ipynb"', r'\1.html"', page)  # links between notebooks
-    names = {file.stem for file in (ROOT / "notebooks").glob("[0-9]*.ipynb")} - {"03_train"} | {
-        path.stem
-    }
-    links = navigation(path.stem, sorted(names))
+    page = re.sub(r'(href="[\w./-]+)\.ipynb"', r'\1.html"', offline(page))  # between notebooks
+    names = {file.stem for file in (ROOT / "notebooks").glob("[0-9]*.ipynb")} - {"03_train"}
+    links = navigation(path.stem, sorted(names | {path.stem}))
     page = re.sub(r"<body[^>]*>", lambda match: match.group(0) + links, page, count=1)
     page = (links + "</body>").join(page.rsplit("</body>", 1))
     write_whole(path, page.encode())
 
 
-def alternative_texts(document: nbformat.NotebookNode) -> list[str]:
-    """The alternative text of every picture put out, in order, ready for an attribute."""
-    texts = []
-    for cell in document.cells:
-        for output in cell.get("outputs", []):
-            for kind in ("image/png", "image/jpeg", "image/gif"):
-                if kind in output.get("data", {}):
-                    alt = output.get("metadata", {}).get(kind, {}).get("alt") or output.get(
-                        "metadata", {}
-                    ).get("alt")
-                    texts.append(html.escape(alt or "Described in the text beside it"))
-                    break
-    return texts
+def picture(output: nbformat.NotebookNode, kind: str) -> str:
+    """An output's picture with its alternative text, which nbconvert's template drops."""
+    metadata = output.get("metadata", {})
+    alt = metadata.get(kind, {}).get("alt") or metadata.get("alt")
+    text = html.escape(alt or "Described in the text beside it")
+    return f'<img alt="{text}" src="data:{kind};base64,{output.data[kind].strip()}">'
 
 
 # --- command ---

@@ -161,17 +161,14 @@ def empty_venv():
 
 
 def pip(*arguments):
-    """Run .venv's pip, its words in the log, and count packages meanwhile.
-
-    Returns None, or its last line of error.
-    """
+    """Run .venv's pip, its words in the log and on a terminal; None, or its last line of error."""
     # A user's settings of pip and Python may say otherwise.
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environ.update(PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1", PYTHONUNBUFFERED="1")
     environ[lifeline.PARENT] = str(os.getpid())
     command = [PYTHON, "-m", "replication.lifeline", "pip", "install", "--progress-bar", "off"]
     command += arguments
-    error, count, live = "", 0, sys.stdout.isatty()
+    error = ""
     with open(LOG, "ab") as log:
         log.write(("\n$ " + " ".join(command) + "\n").encode("utf-8", "surrogateescape"))
         run = subprocess.Popen(
@@ -184,12 +181,10 @@ def pip(*arguments):
             line = line.decode("utf-8", "replace").strip()
             if line.startswith("ERROR:"):
                 error = line[len("ERROR:") :].strip()
-            count += line.startswith("Collecting ")
-            if live and line.startswith(("Collecting ", "Installing ")):
-                unpacking = ", unpacking" if line.startswith("Installing ") else ""
-                print("\r    %d fetched%s ... " % (count, unpacking), end="", flush=True)
-    if live:
-        print("\r" + " " * 40 + "\r", end="", flush=True)
+            if sys.stdout.isatty() and line.startswith(("Collecting ", "Installing ")):
+                print("\r    %-74.74s" % line, end="", flush=True)
+    if sys.stdout.isatty():
+        print("\r%78s\r" % "", end="", flush=True)
     return None if run.wait() == 0 else error or "pip stopped with status %d" % run.returncode
 
 
@@ -300,7 +295,7 @@ def check_interpreter(extras):
 
     with open(PYPROJECT, "rb") as file:
         project = tomllib.load(file)["project"]
-    extra = [line for name in extras for line in project["optional-dependencies"][name]]
+    extra = [line for name in ["data", *extras] for line in project["optional-dependencies"][name]]
     found = ", ".join(problems(project["dependencies"] + extra, installed))
     if found:
         raise Refused(

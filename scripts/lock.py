@@ -1,13 +1,12 @@
-"""Make requirements.lock and environment.yml from requirements.in (for maintainers; users never run this).
+"""Make requirements.lock and environment.yml from requirements.in (for maintainers).
 
     python scripts/lock.py              # keep the pins that still fit
     python scripts/lock.py --upgrade    # take the newest of everything
 
-Needs `uv` on PATH (or in $UV). The lock is one file for Python 3.11 and 3.12 on Linux, macOS and Windows, with the hashes of the
-files on PyPI. Settings of this machine's pip or uv (mirrors, local indexes) are kept out of it.
+Needs `uv` on PATH (or in $UV). The lock is one file for Python 3.11 and 3.12 on Linux, macOS and
+Windows, with the hashes of the files on PyPI; this machine's settings of pip and uv are kept out.
 """
 
-import argparse
 import os
 import re
 import shutil
@@ -19,17 +18,17 @@ sys.path.insert(0, str(Path(__file__).parent))
 from bootstrap import TORCH_VERSION  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
-PYPI = "https://pypi.org/simple"
+LOCK = ROOT / "requirements.lock"
 LOCK_HEADER = """\
 # Made from requirements.in by scripts/lock.py: do not edit. For Python 3.11 and 3.12; torch is installed apart, by scripts/bootstrap.py.
 # Install with: pip install --no-deps --require-hashes -r requirements.lock
-"""
-CONDA_HEADER = """\
+"""  # noqa: E501
+CONDA_HEADER = f"""\
 # Made from requirements.lock by scripts/lock.py: do not edit. The same pins for conda users:
 #   conda env create -f environment.yml && conda activate dipvae && make test VENV=none
 # On Linux torch comes with several GB of CUDA libraries. Without a GPU, put these two lines in place of its line:
 #      - --extra-index-url https://download.pytorch.org/whl/cpu
-#      - torch==%s+cpu
+#      - torch=={TORCH_VERSION}+cpu
 name: dipvae
 channels:
   - conda-forge
@@ -37,85 +36,56 @@ dependencies:
   - python=3.12
   - pip
   - pip:
-"""
+"""  # noqa: E501
+# One version of each package for both Pythons, so that both give the same numbers; wheels only, so
+# that nothing compiles.
+COMPILE = [
+    "pip", "compile", "--no-config", "--default-index", "https://pypi.org/simple", "--universal",
+    "--python-version", "3.11", "--fork-strategy", "fewest", "--only-binary", ":all:",
+    "--generate-hashes", "--no-annotate", "--no-header", "--quiet",
+]  # fmt: skip
 
 
-def compile_lock(uv: str, upgrade: bool) -> str:
-    """Resolve requirements.in against PyPI alone; returns the lock's text. Raises CalledProcessError where uv finds no solution."""
+def compiled(uv: str, *options: str) -> str:
+    """requirements.in resolved against PyPI alone; CalledProcessError where uv finds no solution.
+
+    uv reads the pins to keep from the file that it is to write.
+    """
     part = ROOT / "requirements.lock.part"
-    if not upgrade and (ROOT / "requirements.lock").exists():
-        shutil.copy(
-            ROOT / "requirements.lock", part
-        )  # uv reads the pins to keep from its output file
-    command = [
-        uv,
-        "pip",
-        "compile",
-        "--no-config",
-        "--default-index",
-        PYPI,
-        "--universal",
-        "--python-version",
-        "3.11",
-        # one version of each package for both Pythons, so that both give the same numbers; wheels only, so that nothing compiles
-        "--fork-strategy",
-        "fewest",
-        "--only-binary",
-        ":all:",
-        "--generate-hashes",
-        "--no-annotate",
-        "--no-header",
-        "--quiet",
-        "-o",
-        part.name,
-        "requirements.in",
-    ]
-    clean = {
-        name: value for name, value in os.environ.items() if not name.startswith(("UV_", "PIP_"))
-    }
+    shutil.copy(LOCK, part)
+    environ = {k: v for k, v in os.environ.items() if not k.startswith(("UV_", "PIP_"))}
+    command = [uv, *COMPILE, *options, "-o", part.name, "requirements.in"]
     try:
-        subprocess.run(command, cwd=ROOT, env=clean, check=True, stdout=subprocess.DEVNULL)
-        return LOCK_HEADER + re.sub(r"\A(#.*\n)+", "", part.read_text())
+        subprocess.run(command, cwd=ROOT, env=environ, check=True, stdout=subprocess.DEVNULL)
+        return LOCK_HEADER + re.sub(r"\A(#.*\n)+", "", part.read_text("utf-8"))
     finally:
         part.unlink(missing_ok=True)
 
 
 def pins(lock: str) -> list[str]:
-    """The lock's requirements without hashes: `name==version`, with the environment marker where it has one."""
-    return [
-        line.removesuffix(" \\") for line in lock.splitlines() if re.match(r"[A-Za-z0-9]", line)
-    ]
+    """The lock's requirements without hashes: `name==version`, with its environment marker."""
+    return [line.removesuffix(" \\") for line in lock.splitlines() if re.match(r"\w", line)]
 
 
 def environment(lock: str) -> str:
-    """environment.yml's text: Python, pip and the pins of `lock`, with torch, then the project itself."""
+    """environment.yml's text: Python, pip and the pins of `lock`, torch, then the project."""
     lines = [f'"{pin}"' if ";" in pin else pin for pin in pins(lock)]
-    return CONDA_HEADER % TORCH_VERSION + "".join(
-        f"      - {line}\n" for line in [*lines, f"torch=={TORCH_VERSION}", "-e ."]
-    )
-
-
-def write(path: Path, text: str) -> None:
-    """Write by way of a .part name, so that a broken run leaves the old file."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    os.replace(part, path)
+    lines += [f"torch=={TORCH_VERSION}", "-e ."]
+    return CONDA_HEADER + "".join(f"      - {line}\n" for line in lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--upgrade", action="store_true", help="take the newest version of every package"
-    )
-    arguments = parser.parse_args()
+    options = sys.argv[1:]
+    if options not in ([], ["--upgrade"]):
+        sys.exit(__doc__)
     uv = os.environ.get("UV") or shutil.which("uv")
     if not uv:
-        sys.exit(
-            "lock: needs uv (https://docs.astral.sh/uv): `pip install uv`, or name it: UV=/path/to/uv python scripts/lock.py"
-        )
-    lock = compile_lock(uv, arguments.upgrade)
-    write(ROOT / "requirements.lock", lock)
-    write(ROOT / "environment.yml", environment(lock))
+        sys.exit("lock: needs uv (https://docs.astral.sh/uv): `pip install uv`, or UV=/path/to/uv")
+    lock = compiled(uv, *options)
+    for path, text in ((LOCK, lock), (ROOT / "environment.yml", environment(lock))):
+        part = path.with_name(path.name + ".part")  # a broken run leaves the old file
+        part.write_text(text, "utf-8")
+        os.replace(part, path)
     print(f"locked {len(pins(lock))} packages")
 
 
