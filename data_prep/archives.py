@@ -13,11 +13,11 @@ import io
 import os
 import posixpath
 import re
+import ssl
 import stat
 import tarfile
 import urllib.error
 import urllib.request
-import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -69,6 +69,7 @@ def opened(path: Path, limits: Limits) -> Iterator[Source]:
     or has the name of another one.
     """
     if path.is_dir():
+        os.scandir(path).close()  # if it may not be read, says so
         files = _folder_files(path, limits)
         lines = (f"{name}\0{size}\0{time}\n" for name, (size, _, time) in sorted(files.items()))
         listing = sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
@@ -78,8 +79,8 @@ def opened(path: Path, limits: Limits) -> Iterator[Source]:
         raise FileNotFoundError(f"there is no file or folder {path.absolute()}")
     size = path.stat().st_size
     if size > limits.total:
-        right = f"{limits.total:,} are the most expected"
-        raise Refused(f"{path} is refused: {size:,} bytes, {right}")
+        most = f"{limits.total:,} are the most expected"
+        raise Refused(f"{path} is refused: {size:,} bytes, {most}")
     with _Bounded(path, limits) as file:
         start = file.read(512)
         file.seek(0)
@@ -96,12 +97,9 @@ def opened(path: Path, limits: Limits) -> Iterator[Source]:
         except Refused:
             raise
         except Exception as error:  # zipfile and tarfile raise a dozen kinds at odd headers
-            known = zipped or start[257:262] == b"ustar"
-            why = (
-                f"cut short at {size:,} bytes, or damaged"
-                if known
-                else "neither a zip nor a tar archive"
-            )
+            why = "neither a zip nor a tar archive"
+            if zipped or start[257:262] == b"ustar":
+                why = f"cut short at {size:,} bytes, or damaged"
             raise ValueError(f"{path} is {why} ({error}): download it again") from error
         file.most = max(1 << 20, limits.member)
 
@@ -138,8 +136,8 @@ class _Bounded(io.BufferedReader):
         if size is None or size < 0:
             size = os.fstat(self.fileno()).st_size - self.tell()
         if size > self.most:
-            asked = f"it asks for {size:,} bytes at once"
-            raise Refused(f"{self.path} is refused: {asked}, {self.most:,} are the most expected")
+            claim = f"a header in it claims {size:,} bytes"
+            raise Refused(f"{self.path} is refused: {claim}, {self.most:,} are the most expected")
         content = super().read(size)
         if content.count(b"PK\1\2") > self.limits.members:  # each opens an entry in a zip's list
             raise Refused(f"{self.path} is refused: more than {self.limits.members:,} members")
@@ -186,9 +184,7 @@ def _checked(path: Path, entries: Iterable[Entry], limits: Limits) -> dict[str, 
         count, total = count + 1, total + size
         plain = posixpath.normpath(name)  # ./a is a
         if odd is None:
-            if not name or re.search(
-                r"^/|^[A-Za-z]:|\\|[\0-\x1f]|^\.\.$|^\.\./|/\.\./|/\.\.$", name
-            ):
+            if ".." in name.split("/") or not re.match(r"(?!/|[A-Za-z]:)[^\\\0-\x1f]+\Z", name):
                 odd = "has an unsafe name"
             elif size > limits.member:
                 odd = f"is {size:,} bytes large, {limits.member:,} are the most expected"
@@ -212,22 +208,15 @@ def _folder_files(top: Path, limits: Limits) -> dict[str, tuple]:
     A link to a file is that file (a cache, DVC, git-annex). Links to folders, devices, and folders
     that may not be read are passed over: what is wanted of them will be missing by its name.
     """
-    files, folders = {}, [top]
-    while folders:
-        try:
-            entries = list(os.scandir(folders.pop()))
-        except PermissionError:
-            continue
-        for entry in entries:
-            path = Path(entry.path)
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(path)
-            elif path.is_file():
+    files = {}
+    for folder, _, names in os.walk(top):
+        for path in (Path(folder, name) for name in names):
+            if path.is_file():
                 facts = path.stat()
                 files[path.relative_to(top).as_posix()] = facts.st_size, path, facts.st_mtime_ns
-            elif path.is_symlink() and not path.is_dir():
-                files[path.relative_to(top).as_posix()] = 0, path, 0  # says so if it is asked for
-        if len(files) + len(folders) > limits.members:
+            elif path.is_symlink():  # whose file is not there: said if it is asked for
+                files[path.relative_to(top).as_posix()] = 0, path, 0
+        if len(files) > limits.members:
             raise Refused(f"{top} is refused: it holds more than {limits.members:,} files")
     return files
 
@@ -277,12 +266,10 @@ def decode(content: bytes, name: str, kind: str, size: tuple[int, int], box: Box
     """
     problem = None
     try:
-        with warnings.catch_warnings():  # PIL only warns from MAX_IMAGE_PIXELS on
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(content), formats=[kind])
+        image = Image.open(io.BytesIO(content), formats=[kind])  # the header alone
         if image.size != size:
-            found = f"{image.size[0]} by {image.size[1]} pixels"
-            problem = f"has {found}, {size[0]} by {size[1]} expected"
+            found, right = (f"{width} by {height}" for width, height in (image.size, size))
+            problem = f"has {found} pixels, {right} expected"
         elif image.mode not in ("RGB", "RGBA", "L", "LA", "P"):
             problem = f"is in PIL's mode {image.mode}, RGB expected"
         elif image.mode in ("RGBA", "LA") or "transparency" in image.info:
@@ -321,9 +308,7 @@ def pack_images(
 # --- fetching -------------------------------------------------------------------------------------
 
 
-def download(
-    path: Path, url: str, check: Callable[[Path], None], say: Callable[[str], None]
-) -> None:
+def download(path: Path, url: str, check: Callable[[Path], None], say=lambda line: None) -> None:
     """Fetch `url` to `path`, continuing an earlier `.part`; `check` looks before it gets its name.
 
     Raises OSError when the server cannot be reached, answers with a web page, or the connection
@@ -374,6 +359,6 @@ def _fetch(url: str, file: io.BufferedRandom, name: str, say: Callable[[str], No
     except urllib.error.URLError as error:
         remedy = f"offline? Fetch {name} elsewhere and pass it with --path"
         raise OSError(f"cannot reach {url} ({error.reason}); {remedy}") from error
-    except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
+    except (http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as error:
         came = f"the connection broke after {file.tell():,} bytes"
         raise OSError(f"{came}; the same command continues") from error

@@ -97,27 +97,24 @@ def read_list(
         raise ValueError(f"{where} is a web page, not the list: delete it and download the list")
     columns, ways = LISTS[stem]
     try:
-        lines = content.decode("utf-8-sig").split("\n", 2)
-        text, form = "\n".join(lines), {"sep": max(",;\t", key=lines[0].count)}
-        heads = 1
-        if where.endswith(".txt"):
-            form = {"sep": r"\s+", "header": None, "names": ["image", *columns]}
-            heads = 2 if stem == ATTRIBUTE_LIST else 0
-        if heads == 2:
+        lines = (content.decode("utf-8-sig") + "\n\n").split("\n", 2)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where} is not a text file ({error}): download it again") from error
+    text, heads, form = "\n".join(lines), 1, {"sep": max(",;\t", key=lines[0].count)}
+    if where.endswith(".txt"):
+        heads, form = 0, {"sep": r"\s+", "header": None, "names": ["image", *columns]}
+        if stem == ATTRIBUTE_LIST:
             if lines[0].strip() != str(images):
                 wrong = f"{where} line 1 gives the number of images as {lines[0].strip()[:40]!r}"
                 raise ValueError(f"{wrong}, {images} expected: another layout, or another edition")
-            form["names"], text = ["image", *lines[1].split()], lines[2]
+            heads, text, form["names"] = 2, lines[2], ["image", *lines[1].split()]
+    try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", pandas.errors.ParserWarning)  # rows that are too long
+            warnings.simplefilter("error", pandas.errors.ParserWarning)
             table = pandas.read_csv(io.StringIO(text), index_col=False, **form)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{where} is not a text file ({error}): download it again") from error
     except pandas.errors.ParserWarning as error:
-        raise ValueError(
-            f"{where} has more cells in its rows than titles: another layout"
-        ) from error
-    except (pandas.errors.ParserError, pandas.errors.EmptyDataError) as error:
+        raise ValueError(f"{where} has more cells than titles: another layout") from error
+    except ValueError as error:
         raise ValueError(f"{where} is no such list ({error}): another layout") from error
     for column in columns:
         if column not in table or f"{column}.1" in table:  # pandas' name for a second one
@@ -128,7 +125,7 @@ def read_list(
     first, wanted = image_name(0), np.array([image_name(i) for i in range(images)])
     names = next((table[c] for c in table if table[c].iloc[0] == first), table.iloc[:, 0])
     for row in np.flatnonzero(names.to_numpy() != wanted)[:1]:
-        found = f"line {row + heads + 1} is about {names[row]!r}, {wanted[row]} expected"
+        found = f"line {row + heads + 1} is about {str(names[row])[:40]!r}, {wanted[row]} expected"
         raise ValueError(f"{where} {found}: another layout, or another order")
     cells = table[list(columns)]
     numbers = cells.apply(pandas.to_numeric, errors="coerce").to_numpy(float)
@@ -180,9 +177,7 @@ def _list_file(
                 return stem + end, f"{images}: {name}", source.read(name)
     here = path if path.is_dir() else path.parent
     folders = list(_folders(here)) if path.is_dir() else [here]
-    for above in list(here.resolve().parents)[
-        :2
-    ]:  # the images alone, or Img/, may be what was given
+    for above in list(here.resolve().parents)[:2]:  # the images alone, or Img/, may be given
         folders += [above, above / "Anno", above / "Eval"]
     for file in (folder / (stem + end) for end in (".txt", ".csv") for folder in folders):
         if file.is_file():
@@ -226,11 +221,9 @@ def _md5_of(content: bytes, published: str | None) -> str:
 
 def _check_md5(what: str, actual: str, wanted: str) -> None:
     if actual != wanted:
-        wrong = f"{what} is not the published file: its md5 is {actual}, not {wanted}"
+        wrong = f"its md5 is {actual}, not {wanted}; cut short, altered or another edition"
         own = "an edition of your own goes through with its images in a folder and .csv lists"
-        raise ValueError(
-            f"{wrong}; cut short, altered or another edition: download it again ({own})"
-        )
+        raise ValueError(f"{what} is not the published file: {wrong}: download it again ({own})")
 
 
 # --- packing --------------------------------------------------------------------------------------

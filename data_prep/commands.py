@@ -1,6 +1,7 @@
 """What the commands of data_prep share: paths, errors in one line, packing an archive at hand."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from data_prep import archives
 
 def folder(text: str) -> Path:
     """A folder from the command line, so that messages name it whole."""
-    return Path(text).expanduser().absolute()
+    return Path(os.path.expanduser(text)).absolute()
 
 
 def run(name: str, work: Callable, interrupted: str = "nothing was kept") -> int:

@@ -42,11 +42,14 @@ HEIGHT = WIDTH = 64
 BYTES_PER_IMAGE, BYTES_PER_RGB = HEIGHT * WIDTH // 8, 3 * HEIGHT * WIDTH
 CHUNK = 256  # colour images packed at a time: 3 MB, a third of a second's work
 SAY_EVERY = 5.0  # seconds between lines of progress
-SETS = {  # source and channels, by stem
-    "dsprites": ("official", 1), "shapes2d": ("rendered", 1), "celeba": ("official", 3),
-    "faces": ("stand-in", 3), "chairs": ("official", 3), "standin_chairs": ("stand-in", 3),
+SHAPES2D = {"shape": 3, "scale": 6, "orientation": 40, "posX": 32, "posY": 32}  # all its sizes
+# The factors of each data set in their order, and whether each is discrete; {}: attributes, 0 or 1.
+SHAPES, CHAIRS = {n: n == "shape" for n in SHAPES2D}, dict(chair=True, azimuth=False, elevation=True)
+SETS = {  # source, channels and factors, by stem
+    "dsprites": ("official", 1, SHAPES), "shapes2d": ("rendered", 1, SHAPES),
+    "celeba": ("official", 3, {}), "faces": ("stand-in", 3, {}),
+    "chairs": ("official", 3, CHAIRS), "standin_chairs": ("stand-in", 3, CHAIRS),
 }  # fmt: skip
-SHAPES2D = {"shape": 3, "scale": 6, "orientation": 40, "posX": 32, "posY": 32}
 
 
 # --- what is whole --------------------------------------------------------------------------------
@@ -59,17 +62,17 @@ def packed_problem(out: Path, stem: str, sha256: str | None = None) -> str | Non
     must also have that checksum.
     """
     try:
-        _read_whole(out, stem, sha256)
+        read_whole(out, stem, sha256)
     except ValueError as error:
         return f"{error}; `make data` makes it again"
     return None
 
 
-def _read_whole(out: Path, stem: str, sha256: str | None = None) -> dict:
+def read_whole(out: Path, stem: str, sha256: str | None = None) -> dict:
     """What the JSON of a set says; ValueError, naming file and field, unless it is whole."""
     pixels, labels, sidecar = _paths(out, stem)
-    for path in (sidecar, pixels):
-        if not path.is_file():
+    for path in (sidecar, pixels, labels)[: 3 if SETS[stem][1] == 3 else 2]:
+        if not path.exists():
             raise ValueError(f"{path} is missing")
     try:
         info = json.loads(sidecar.read_bytes())
@@ -108,29 +111,36 @@ def checksum_of(info: dict) -> str:
 
 def _check_fields(info: dict, stem: str, sidecar: Path) -> None:
     """Raise ValueError, naming the field, unless all this can be said of the set `stem`."""
-    source, channels = SETS[stem]
+    source, channels, discrete = SETS[stem]
     images, each = info.get("images"), BYTES_PER_RGB if channels == 3 else BYTES_PER_IMAGE
+    counted = type(images) is int and images > 0
     right = {"source": source, "channels": channels, "height": HEIGHT, "width": WIDTH}
-    right["bytes"] = images * each if type(images) is int and images > 0 else "of some images"
-    texts = ("name", "sha256", *(["labels_sha256"] if channels == 3 else []))
-    right |= {field: info.get(field) or "a text" for field in texts}
+    right["images"] = images if counted else "a whole number above 0"
+    right["bytes"] = images * each if counted else 0
+    for field in ("name", "sha256", *(["labels_sha256"] if channels == 3 else [])):
+        text = info.get(field)
+        right[field] = text if text and isinstance(text, str) else "a text"
     right["factors"] = info.get("factors")
-    if not _are_factors(right["factors"], images, channels):
-        names = "different names" if channels == 3 else f"names and sizes {SHAPES2D}"
-        right["factors"] = f"{names}, each with its different values, discrete or not,"
+    if not _are_factors(right["factors"], images, stem):
+        kinds = f"{discrete} (name: discrete) in this order" if discrete else "discrete attributes"
+        values = f"sizes {SHAPES2D} or fewer" if channels == 1 else "all different"
+        right["factors"] = f"{kinds} with values {values if discrete else '[0, 1]'}"
     for field, value in right.items():
         if (found := info.get(field, 1 if field == "channels" else None)) != value:
             raise ValueError(f"{sidecar}: field {field!r} is {found!r:.60}, {value} expected")
 
 
-def _are_factors(factors: object, images: int, channels: int) -> bool:
+def _are_factors(factors: object, images: int, stem: str) -> bool:
+    """Whether a description of so many images may list these factors for the set `stem`."""
+    _, channels, discrete = SETS[stem]
     try:
         values = {factor["name"]: factor["values"] for factor in factors}
-        kinds = [factor.get("discrete", factor["name"] == "shape") for factor in factors]
+        kinds = [(factor["name"], factor["discrete"]) for factor in factors]
         sizes = {name: len(set(of)) for name, of in values.items()}
         numbers = [number for of in values.values() for number in of]
         if not (
-            len(values) == len(factors) > 0 and all(type(kind) is bool for kind in kinds)
+            kinds and kinds == list((discrete or dict.fromkeys(values, True)).items())
+            and all(type(name) is str and type(kind) is bool for name, kind in kinds)
             and all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
             and all(len(of) == sizes[name] > 0 for name, of in values.items())
         ):  # fmt: skip
@@ -138,10 +148,11 @@ def _are_factors(factors: object, images: int, channels: int) -> bool:
     except (TypeError, KeyError, AttributeError):
         return False
     if channels == 3:
-        return True
+        return bool(discrete) or all(of == [0, 1] for of in values.values())
     # All of 2D Shapes; in tests its first images, or a coarser grid.
-    first_ones = sizes == SHAPES2D and images < math.prod(SHAPES2D.values())
-    return list(sizes) == list(SHAPES2D) and (first_ones or images == math.prod(sizes.values()))
+    first_ones = sizes == SHAPES2D and images < math.prod(sizes.values())
+    fit = all(sizes[name] <= most for name, most in SHAPES2D.items())
+    return first_ones or fit and images == math.prod(sizes.values())
 
 
 def _check_labels(content: bytes, info: dict, path: Path) -> None:
@@ -152,14 +163,12 @@ def _check_labels(content: bytes, info: dict, path: Path) -> None:
             factors, test = arrays["factors"], arrays["test"]
     except Exception as error:  # numpy and zipfile raise half a dozen kinds
         raise ValueError(f"{path}: arrays 'factors' and 'test' cannot be read ({error})") from error
-    right = {
-        "factors": ((info["images"], len(sizes)), "int16"),
-        "test": ((info["images"],), "bool"),
-    }
-    for name, array in (("factors", factors), ("test", test)):
-        if (array.shape, array.dtype.name) != right[name]:
-            found = f"{array.shape} {array.dtype}"
-            raise ValueError(f"{path}: array {name!r} is {found}, {right[name]} expected")
+    count = info["images"]
+    for name, array, right in (
+        ("factors", factors, f"{(count, len(sizes))} int16"), ("test", test, f"{(count,)} bool"),
+    ):  # fmt: skip
+        if (found := f"{array.shape} {array.dtype}") != right:
+            raise ValueError(f"{path}: array {name!r} is {found}, {right} expected")
     for i, k in np.argwhere((factors < 0) | (factors >= sizes))[:1]:
         wrong = f"class {factors[i, k]} of {info['factors'][k]['name']} for image {i}"
         raise ValueError(f"{path}: array 'factors' has {wrong}, 0 to {sizes[k] - 1} expected")
@@ -211,10 +220,9 @@ def write_packed(
             out.mkdir(parents=True, exist_ok=True)
             free, needed = shutil.disk_usage(out).free, size - _length(part_of(pixels))
             if free < needed:
-                wrong = (
-                    f"{needed / 1e6:,.0f} MB are needed for {pixels}, {free / 1e6:,.0f} MB are free"
-                )
-                raise OSError(f"{wrong}; make room and give the same command again")
+                room = f"{needed / 1e6:,.0f} MB are needed for {pixels}"
+                free = f"{free / 1e6:,.0f} MB are free"
+                raise OSError(f"{room}, {free}; make room and give the same command again")
             with alone(out / f"{stem}.journal.part", say) as journal:
                 there, _ = _there(out, stem, wanted)  # by another process, while this one waited
                 if there is None:
@@ -226,7 +234,7 @@ def write_packed(
 def _there(out: Path, stem: str, wanted: dict) -> tuple[dict | None, str]:
     """What the JSON of a whole set says if it agrees with `wanted`; else None, and why not."""
     try:
-        there = _read_whole(out, stem)
+        there = read_whole(out, stem)
     except ValueError as error:
         return None, str(error)
     for field, value in json.loads(json.dumps(wanted)).items():
@@ -287,9 +295,7 @@ def _kept(part: Path, journal, wanted: dict) -> int:
     """How many bytes of `part` are to be gone on from; `journal` then says what they belong to."""
     head, chunk = json.dumps(wanted, sort_keys=True).encode(), CHUNK * BYTES_PER_RGB
     journal.seek(0)
-    if (
-        journal.read() == head
-    ):  # each piece was synced before the next, so all but the last are good
+    if journal.read() == head:  # each piece was synced before the next: all but the last are good
         return max(_length(part) // chunk - 1, 0) * chunk
     os.truncate(part, 0)
     journal.truncate(0)
@@ -378,10 +384,7 @@ def alone(path: Path, say: Callable[[str], None]) -> Iterator[io.BufferedRandom]
 
 
 def in_order(
-    read: Callable[[int], object],
-    work: Callable[[list], bytes],
-    images: int,
-    at_a_time: int | None = None,
+    read: Callable[[int], object], work: Callable[[list], bytes], images: int, at_a_time=None
 ) -> Callable[[int], Iterator[bytes]]:
     """For `write_packed`: pieces of CHUNK images, so many made at a time (None: one a core).
 

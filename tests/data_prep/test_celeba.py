@@ -271,9 +271,10 @@ RENAMED = [*NAMES[:3], "000009.jpg", *NAMES[4:]]
         (
             ATTR,
             attributes_txt(titles=celeba.ATTRIBUTES[1:]),
-            "has more cells in its rows than titles: another layout",
+            "has more cells than titles: another layout",
         ),
         (ATTR, attributes_txt(names=RENAMED), "line 6 is about '000009.jpg', 000004.jpg expected"),
+        (ATTR, "24", "has not one column titled '5_o_Clock_Shadow'|is no such list .No columns"),
         (ATTR, "", "line 1 gives the number of images as '', 24 expected"),
         (
             ATTR,
@@ -309,10 +310,7 @@ def test_wrong_lists_are_refused(tmp_path, name, content, message):
         (attributes_csv().replace(",Young\r", ",Yuong\r"), "has not one column titled 'Young': an"),
         (attributes_csv().replace("Bald", "Young"), "has not one column titled 'Bald': another"),
         (attributes_csv() + attributes_csv()[-99:], "line 26|rows, 24 expected: cut short, or ano"),
-        (
-            attributes_csv().replace(",Young\r", "\r"),
-            "has more cells in its rows than titles: another layout",
-        ),
+        (attributes_csv().replace(",Young\r", "\r"), "has more cells than titles: another layout"),
         (
             attributes_csv(other(VALUES, 0, 0, 2)),
             "csv line 2 holds '2' as 5_o_Clock_Shadow, -1 or 1 expected",
