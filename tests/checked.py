@@ -1,4 +1,4 @@
-"""The run-time checker of the signatures in dipvae_src (see conftest.py): an int is welcome where a float is asked for."""
+"""The run-time checker of the signatures in dipvae_src (see conftest.py); an int may be a float."""
 
 from beartype import BeartypeConf, beartype
 

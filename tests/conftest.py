@@ -1,4 +1,4 @@
-"""Small data sets for the tests: real 2D Shapes images, on a coarse grid of the factors, and colour images in little."""
+"""Small data sets for the tests: real 2D Shapes images on a coarse grid, small colour images."""
 
 import itertools
 import sys
@@ -17,11 +17,14 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory) -> Path:
-    """A folder with 1,536 shapes, 480 faces and 320 chairs, packed as `make data` would leave them."""
+    """A folder with 1,536 shapes, 480 faces and 320 chairs, packed as `make data` leaves them."""
     out = tmp_path_factory.mktemp("data")
     images = shapes2d.render(np.array(list(itertools.product(*GRID.values()))))
     bits = np.packbits(images.reshape(len(images), -1), axis=1)
-    factors = [{"name": name, "values": list(values)} for name, values in GRID.items()]
+    factors = [
+        {"name": name, "values": list(values), "discrete": name == "shape"}
+        for name, values in GRID.items()
+    ]
     about = {"name": "2D Shapes", "source": "rendered", "images": len(images), "factors": factors}
     packed.write_packed(out, "shapes2d", [bits.tobytes()], about)
 
@@ -31,7 +34,8 @@ def data_dir(tmp_path_factory) -> Path:
         for name, values in CHAIRS.items()
     ]
     for stem, name, factors, (images, classes, test) in (
-        ("faces", "small faces (for CelebA)", binary, faces()), ("standin_chairs", "small chairs (for 3D Chairs)", views, chairs()),
+        ("faces", "small faces (for CelebA)", binary, faces()),
+        ("standin_chairs", "small chairs (for 3D Chairs)", views, chairs()),
     ):  # fmt: skip
         about = {
             "name": name,
@@ -60,6 +64,7 @@ def tiny_colour() -> Settings:
     """The same with a convolutional network, on the small faces."""
     return Settings(
         "dip-vae-i", lambda_od=2.0, lambda_d=100.0, data="celeba", network="conv", filters=2,
-        width=8, latents=12, steps=4, batch_size=32, learning_rate=1e-3, test_images=100, zdiff_train=100,
+        width=8, latents=12, steps=4, batch_size=32, learning_rate=1e-3, test_images=100,
+        zdiff_train=100,
         zdiff_test=50,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The small data sets that the tests use: a coarse grid of 2D Shapes, and coloured blocks in the place of faces and chairs."""
+"""The tests' small data sets: a coarse grid of 2D Shapes, coloured blocks for faces and chairs."""
 
 import itertools
 
@@ -13,7 +13,8 @@ GRID = {
 }  # 1,536 images
 # The twelve of Table 2, not in its order, and two that it does not have.
 ATTRIBUTES = (
-    "Smiling", "Wearing_Lipstick", "Wearing_Hat", "Wavy_Hair", "No_Beard", "Mouth_Slightly_Open", "Young", "Male", "Heavy_Makeup",
+    "Smiling", "Wearing_Lipstick", "Wearing_Hat", "Wavy_Hair", "No_Beard", "Mouth_Slightly_Open",
+    "Young", "Male", "Heavy_Makeup",
     "Blond_Hair", "Black_Hair", "Bangs", "Attractive", "Arched_Eyebrows",
 )  # fmt: skip
 CHAIRS = {
@@ -26,7 +27,8 @@ CHAIRS = {
 def faces() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Images (480, 3, 64, 64) uint8, attributes (480, 14), held out (480,): 160 of them.
 
-    Each attribute lights one of 16 blocks of 16 x 16 pixels, in a colour of its own; the whole has a brightness of its own.
+    Each attribute lights one of 16 blocks of 16 x 16 pixels, in a colour of its own; the whole has
+    a brightness of its own.
     """
     rng = np.random.default_rng(0)
     attributes = (
@@ -43,7 +45,8 @@ def faces() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def chairs() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Images (320, 3, 64, 64) uint8, factors (320, 3) in the order of CHAIRS, held out (320,): the last 4 of 20 chairs, 64 images.
+    """Images (320, 3, 64, 64) uint8, factors (320, 3) in the order of CHAIRS, held out (320,): the
+    last 4 of 20 chairs, 64 images.
 
     A block on white: its colour is the chair's, its column the azimuth, its height the elevation.
     """

@@ -76,7 +76,7 @@ def kill(process: subprocess.Popen, target: str, number: signal.Signals) -> None
             os.kill(process.pid, number)
         else:
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-            for child in children.read_text().split():
+            for child in children.read_text("utf-8").split():
                 os.kill(int(child), number)
 
 
