@@ -20,7 +20,7 @@ SCORES = {  # what a run has if nothing is told, and what a seed adds
     "zdiff": (50.0, 0.01), "sap": (0.2, 0.01), "error": (0.01, 1e-5), "correlation": (0.1, 0.01),
     "kl": (5.0, 0.0), "accuracy": (70.0, 0.01), "balanced": (60.0, 0.01),
 }  # fmt: skip
-SHEET = b"sheet"  # what lies in a picture's place
+SHEET, CODES = b"sheet", b"codes"  # what lies in the place of a picture and of codes
 NAMES = {"shapes2d": "2D Shapes", "celeba": "small faces", "chairs": "small chairs"}
 
 
@@ -82,10 +82,12 @@ def result(
         metrics["attributes"] |= {"single_latent": [0] * len(names)}
     elif settings.data == "chairs":
         metrics |= {"sap": None, "zdiff": None}
-    picture = {
-        "file": results.path_of("", settings, seed).with_suffix(".png").name,
-        "sha256": hashlib.sha256(SHEET).hexdigest(),
-    }
+    coded = profiles.leaves_codes(settings)
+    metrics["unrounded"] = {"sap": own["sap"], "zdiff": own["zdiff"]} if coded else None
+    picture, codes = (
+        {"file": f"{settings.name}_seed{seed}{end}", "sha256": hashlib.sha256(what).hexdigest()}
+        for end, what in ((".png", SHEET), (".codes.npz", CODES))
+    )
     data = {
         "name": NAMES[settings.data],
         "source": source or ("rendered" if settings.data == "shapes2d" else "stand-in"),
@@ -97,6 +99,7 @@ def result(
         "seed": seed, "code": provenance.LOADED, "data": data, "versions": {"python": "3"},
         "device": "cpu: made up", "threads": 1, "minutes": 0.5, "losses": losses,
         "metrics": metrics, "picture": picture if profiles.keeps_pictures(settings, seed) else None,
+        "codes": codes if coded else None,
     }  # fmt: skip
 
 
@@ -117,13 +120,12 @@ def shown(
 
 
 def write(folder: Path, profile: str, plan: profiles.Plan, told: dict | None = None) -> None:
-    """Result files, and the pictures that belong to them."""
+    """Result files, and the pictures and codes that belong to them."""
     for settings, its in plan:
         for seed in its:
-            made, path = (
-                result(profile, settings, seed, told),
-                results.path_of(folder, settings, seed),
-            )
-            if made["picture"]:
-                results.write_whole(path.with_suffix(".png"), SHEET)
+            made = result(profile, settings, seed, told)
+            path = results.path_of(folder, settings, seed)
+            for what, content in (("picture", SHEET), ("codes", CODES)):
+                if made[what]:
+                    results.write_whole(path.with_name(made[what]["file"]), content)
             results.write(path, made)
