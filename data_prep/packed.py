@@ -44,7 +44,8 @@ CHUNK = 256  # colour images packed at a time: 3 MB, a third of a second's work
 SAY_EVERY = 5.0  # seconds between lines of progress
 SHAPES2D = {"shape": 3, "scale": 6, "orientation": 40, "posX": 32, "posY": 32}  # all its sizes
 # The factors of each data set in their order, and whether each is discrete; {}: attributes, 0 or 1.
-SHAPES, CHAIRS = {n: n == "shape" for n in SHAPES2D}, dict(chair=True, azimuth=False, elevation=True)
+SHAPES = {name: name == "shape" for name in SHAPES2D}
+CHAIRS = {"chair": True, "azimuth": False, "elevation": True}
 SETS = {  # source, channels and factors, by stem
     "dsprites": ("official", 1, SHAPES), "shapes2d": ("rendered", 1, SHAPES),
     "celeba": ("official", 3, {}), "faces": ("stand-in", 3, {}),
@@ -77,7 +78,8 @@ def read_whole(out: Path, stem: str, sha256: str | None = None) -> dict:
     try:
         info = json.loads(sidecar.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{sidecar} cannot be read ({error})") from error
+        wrong = getattr(error, "strerror", None) or error
+        raise ValueError(f"{sidecar} cannot be read ({wrong})") from error
     if not isinstance(info, dict) or info.get("checksum") != checksum_of(info):
         raise ValueError(f"{sidecar} is altered: field 'checksum' does not fit the others")
     _check_fields(info, stem, sidecar)
@@ -122,9 +124,9 @@ def _check_fields(info: dict, stem: str, sidecar: Path) -> None:
         right[field] = text if text and isinstance(text, str) else "a text"
     right["factors"] = info.get("factors")
     if not _are_factors(right["factors"], images, stem):
-        kinds = f"{discrete} (name: discrete) in this order" if discrete else "discrete attributes"
-        values = f"sizes {SHAPES2D} or fewer" if channels == 1 else "all different"
-        right["factors"] = f"{kinds} with values {values if discrete else '[0, 1]'}"
+        values = f"of sizes {SHAPES2D}" if channels == 1 else "of different values"
+        rule = f"{discrete} (name: discrete) in this order, {values}"
+        right["factors"] = rule if discrete else "discrete attributes, each once, of values [0, 1]"
     for field, value in right.items():
         if (found := info.get(field, 1 if field == "channels" else None)) != value:
             raise ValueError(f"{sidecar}: field {field!r} is {found!r:.60}, {value} expected")
@@ -145,7 +147,7 @@ def _are_factors(factors: object, images: int, stem: str) -> bool:
             and all(len(of) == sizes[name] > 0 for name, of in values.items())
         ):  # fmt: skip
             return False
-    except (TypeError, KeyError, AttributeError):
+    except (TypeError, KeyError, AttributeError, OverflowError):
         return False
     if channels == 3:
         return bool(discrete) or all(of == [0, 1] for of in values.values())

@@ -14,9 +14,7 @@ TRAVERSAL_RANGE = 2.5  # z from -2.5 to 2.5 in units of the prior's standard dev
 TRAVERSAL_LATENTS = 10  # rows of the sheet, at most
 
 
-def decoded(
-    model: models.VAE, z: Float[Tensor, "batch latent"], data: Packed
-) -> Float[Tensor, "batch pixel"]:
+def decoded(model: models.VAE, z: models.Codes, data: Packed) -> models.Images:
     """The decoder's mean image: p(x = 1|z) of binary images, E[x|z] of colour images."""
     means = model.decode(z)
     return means.sigmoid() if data.channels == 1 else means

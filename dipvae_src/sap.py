@@ -60,7 +60,10 @@ def sap_score(
     without a meaning: NaN, a factor that never changes, one latent only, shapes that do not match.
     """
     latents, factors = check_codes(latents, factors)
-    discrete = _check_discrete(discrete, factors)
+    flags = np.asarray(discrete)
+    if flags.dtype != bool or flags.shape != (factors.shape[1],):
+        wanted = f"discrete must be {factors.shape[1]} booleans, one per factor"
+        raise ValueError(f"{wanted}; got {discrete!r}")
     if not isinstance(inactive_below, Real) or not 0 <= inactive_below < np.inf:
         wanted = "inactive_below is a variance, so a finite number >= 0"
         raise ValueError(f"{wanted}; got {inactive_below!r}")
@@ -71,11 +74,10 @@ def sap_score(
         variances = np.ldexp(unit.var(axis=0), 2 * exponents)
     # Constant latents are inactive even at inactive_below = 0; rounding leaves them some variance.
     active = (variances >= inactive_below) & (np.ptp(unit, axis=0) > 0)
-    continuous, _ = _to_unit(factors[:, ~discrete])
-    matrix[np.ix_(active, ~discrete)] = _squared_correlations(unit[:, active], continuous)
+    continuous, _ = _to_unit(factors[:, ~flags])
+    matrix[np.ix_(active, ~flags)] = _squared_correlations(unit[:, active], continuous)
 
-    classified = np.flatnonzero(discrete)
-    columns = [(j, *np.unique(factors[:, j], return_inverse=True)) for j in classified]
+    columns = [(j, *_classes(factors[:, j], f"factor {j}")) for j in np.flatnonzero(flags)]
     for i in np.flatnonzero(active) if columns else ():
         order, ends = _sort(latents[:, i])  # one sort serves all factors
         for j, values, classes in columns:
@@ -173,17 +175,12 @@ def best_thresholds(
     reaches the optimum. A value is classified by `labels[np.searchsorted(thresholds, value)]`: one
     equal to a threshold belongs to its left. Raises ValueError like `sap_score`.
     """
-    columns = _column(latent, "latent"), _column(classes, "classes")
-    latent, classes = check_codes(*columns, min_latents=1)
-    values, classes = np.unique(classes[:, 0], return_inverse=True)
-    if len(values) > MAX_CLASSES:
-        wrong = f"classes takes {len(values)} distinct values"
-        raise ValueError(f"{wrong}; more than {MAX_CLASSES} is no discrete factor")
+    latent, classes = _plain("latent", latent, "samples,"), _plain("classes", classes, "samples,")
+    check_codes(latent[:, None], classes[:, None], min_latents=1)
+    values, classes = _classes(classes, "classes")
     max_thresholds = len(values) - 1 if max_thresholds is None else max_thresholds
-    if not is_whole(max_thresholds, 0):
-        raise ValueError(f"max_thresholds is a whole number >= 0; got {max_thresholds!r}")
+    check_whole(0, max_thresholds=max_thresholds)
 
-    latent = latent[:, 0]
     order, ends = _sort(latent)
     weights = _prefix_weights(classes[order], ends, len(values))
 
@@ -241,7 +238,7 @@ def check_codes(latents, factors, min_latents=2):
 
 
 def _plain(name, array, axes):
-    """A finite, real, two-dimensional NumPy array, or ValueError."""
+    """A NumPy array of finite real numbers with these axes, or ValueError."""
     mend = ""
     if isinstance(array, np.ma.MaskedArray):
         mend = ": leave out the rows with masked entries and give its .data"
@@ -250,36 +247,29 @@ def _plain(name, array, axes):
     if mend or not isinstance(array, np.ndarray):
         got = f"{type(array).__name__}{mend}"
         raise ValueError(f"{name} must be a NumPy array of shape ({axes}); got {got}")
-    if array.ndim != 2:
+    if array.ndim != len(axes.split(", ")):
         raise ValueError(f"{name} must have shape ({axes}); got shape {array.shape}")
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold real numbers; got dtype {array.dtype}")
-    for row, column in np.argwhere(~np.isfinite(array))[:1]:
-        wrong = f"{name} holds {array[row, column]} at row {row}, column {column}"
+    for place in np.argwhere(~np.isfinite(array))[:1]:
+        where = "".join(f"{axis} {i}" for axis, i in zip(("row", ", column"), place))
+        wrong = f"{name} holds {array[tuple(place)]} at {where}"
         raise ValueError(f"{wrong}; every entry must be finite")
     return np.asarray(array)
 
 
-def is_whole(value, least) -> bool:
-    """Whether a size is a whole number, no boolean, and at least `least`."""
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    return whole and value >= least
+def check_whole(least, **sizes):
+    """ValueError unless all of these are whole numbers and at least `least`."""
+    for name, size in sizes.items():
+        whole = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
+        if not whole or size < least:
+            raise ValueError(f"{name} is a whole number, at least {least}; got {size!r}")
 
 
-def _check_discrete(discrete, factors):
-    flags = np.asarray(discrete)
-    if flags.dtype != bool or flags.shape != (factors.shape[1],):
-        wanted = f"discrete must be {factors.shape[1]} booleans, one per factor"
-        raise ValueError(f"{wanted}; got {discrete!r}")
-    for j in np.flatnonzero(flags):
-        if (count := len(np.unique(factors[:, j]))) > MAX_CLASSES:
-            most = f"(at most {MAX_CLASSES})"
-            raise ValueError(f"factor {j} is called discrete but takes {count} values {most}")
-    return flags
-
-
-def _column(array, name):
-    if not isinstance(array, np.ndarray) or array.ndim != 1:
-        got = getattr(array, "shape", type(array).__name__)
-        raise ValueError(f"{name} must be a NumPy array of shape (samples,); got {got}")
-    return array[:, None]
+def _classes(column, what):
+    """The distinct values of a discrete factor (N,), and which of them each sample has."""
+    values, classes = np.unique(column, return_inverse=True)
+    if len(values) > MAX_CLASSES:
+        found = f"{len(values)} distinct values; more than {MAX_CLASSES}"
+        raise ValueError(f"{what} takes {found} is no discrete factor")
+    return values, classes

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Integer
 from sklearn.svm import LinearSVC
 
-from dipvae_src.sap import check_codes, is_whole, without_offset
+from dipvae_src.sap import check_codes, check_whole, without_offset
 
 C = 0.01  # of the support vector machine, as the paper has it (recalled, unverified)
 # LIBLINEAR multiplies a vector's entries by fours; from 1e77 on they overflow and it never returns.
@@ -76,10 +76,9 @@ def z_diff_score(
     n_factors = factors.shape[1]
     if n_factors < 2:
         raise ValueError("factors have one column; telling factors apart needs at least 2")
-    sizes = (("pairs", pairs, 1), ("train", train, 2), ("test", test, 1), ("seed", seed, 0))
-    for name, size, least in sizes:
-        if not is_whole(size, least):
-            raise ValueError(f"{name} is a whole number, at least {least}; got {size!r}")
+    check_whole(0, seed=seed)
+    check_whole(1, pairs=pairs, test=test)
+    check_whole(2, train=train)
     if not isinstance(balanced, bool):
         raise ValueError(f"balanced is True or False; got {balanced!r}")
     latents = for_classifier(without_offset(latents)[0])

@@ -11,7 +11,7 @@ from types import NoneType
 import numpy as np
 
 from dipvae_src.settings import Settings, check_settings
-from replication.profiles import keeps_pictures
+from replication.profiles import keeps_pictures, leaves_codes
 
 FORMAT = 3
 LARGEST = 1e12  # nothing that a run measures comes near it
@@ -111,9 +111,15 @@ def check_result(result: object, stem: str) -> None:
         raise BadResult(f"`result.settings` are not those of a run: {error}") from error
     metrics = METRICS | (SCORES if settings.data != "chairs" else dict.fromkeys(SCORES, "null"))
     metrics |= {"attributes": ATTRIBUTES} if settings.data == "celeba" else {}
+    metrics["unrounded"] = "null"
     form = RESULT | (STACKED if "stack" in result else {}) | {"metrics": metrics, "picture": "null"}
     if result.get("picture") is not None or keeps_pictures(settings, result.get("seed")):
         form["picture"] = {"file": f"text like {re.escape(stem)}[.]png", "sha256": SHA256}
+    left = {"file": f"text like {re.escape(stem)}[.]codes[.]npz", "sha256": SHA256}
+    form["codes"] = left if leaves_codes(settings) else "null"
+    found = result.get("metrics")
+    if leaves_codes(settings) and isinstance(found, dict) and found.get("unrounded") is not None:
+        metrics["unrounded"] = {"sap": SHARE, "zdiff": PERCENT}  # null: scored again from codes
     check(result, form, "result", {"latents": settings.latents})
     if (run := f"{settings.name}_seed{result['seed']}") != stem:
         raise BadResult(f"it holds the run {run}, it was renamed or altered")

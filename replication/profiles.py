@@ -254,6 +254,7 @@ PROFILES = {
     ),
 }
 MAX_SEEDS = 100
+CODED_IMAGES = 10_000  # 2D Shapes runs that are scored on at most so many publish their codes
 
 
 def profile(name: str) -> Profile:
@@ -329,3 +330,8 @@ def keeps_pictures(settings: Settings, seed: int) -> bool:
     """Whether a run leaves traversals and its decoder: the first seed of each row of Table 1."""
     rows = DATA_SETS[settings.data].rows
     return seed == 0 and not settings.reading and (settings.objective, settings.weight) in rows
+
+
+def leaves_codes(settings: Settings) -> bool:
+    """Whether a run leaves the codes of its scored images, and is scored by them (codes.py)."""
+    return settings.data == "shapes2d" and settings.test_images <= CODED_IMAGES

@@ -11,7 +11,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 TRAINING = tuple(f"dipvae_src/{n}.py" for n in ("losses", "models", "data", "train", "evaluate"))
 STACKED_TRAINING = (*TRAINING, "replication/engine/batched.py", "replication/engine/stack.py")
-SCORING = (*(f"dipvae_src/{n}.py" for n in ("sap", "zdiff", "attributes")), "replication/scores.py")
+SCORING = tuple(f"dipvae_src/{n}.py" for n in ("sap", "zdiff", "attributes")) + (
+    "replication/scores.py",
+    "replication/codes.py",
+)
 
 
 def structure(source: str) -> str:

@@ -18,7 +18,7 @@ from PIL import Image
 from dipvae_src import evaluate, models
 from dipvae_src.data import Packed
 from dipvae_src.settings import Settings
-from replication import profiles, provenance, results, scores
+from replication import codes, profiles, provenance, results, scores
 from replication.machine import name_of
 
 KEPT_LATENTS = 2_000  # test images whose latents are kept beside the pictures
@@ -37,9 +37,10 @@ def write_result(
     began = time.perf_counter()
     if data.bits.is_cuda:
         torch.set_float32_matmul_precision("highest")
-    metrics = scores.evaluate(model, data, settings, seed)
+    metrics, mu = scores.evaluate(model, data, settings, seed)
     provenance.check_unedited()
     results.set_aside(path)
+    left = codes.leave_codes(path, mu, data) if profiles.leaves_codes(settings) else None
     picture = None
     if profiles.keeps_pictures(settings, seed):
         picture = leave_pictures(path, model, data, metrics["kl_per_latent"])
@@ -55,8 +56,25 @@ def write_result(
         },
         "device": f"{device.type}: {name_of(device)}", "threads": torch.get_num_threads(),
         "minutes": round((seconds + time.perf_counter() - began) / 60, 3), "losses": history,
-        "metrics": metrics, "picture": picture,
+        "metrics": metrics, "picture": picture, "codes": left,
     }  # fmt: skip
+    results.write(path, result)
+    return result
+
+
+def rescore(path: Path, names: list[str], discrete: list[bool]) -> dict:
+    """Score a result, whose training still counts, again by its codes, and write it.
+
+    Raises BadResult or BadCodes where it or they are damaged, ValueError where it left none.
+    """
+    result = results.read(path)
+    settings, seed = Settings(**result["settings"]), result["seed"]
+    if not result["codes"]:
+        raise ValueError(f"{path} left no codes; run it again")
+    mu, factors = codes.read_codes(path.with_name(result["codes"]["file"]))
+    told = (names, discrete, settings, scores.scores_seed(seed))
+    result["metrics"] |= scores.scores_of_codes(mu, factors, *told) | {"unrounded": None}
+    result["code"]["scoring"] = provenance.LOADED["scoring"]
     results.write(path, result)
     return result
 

@@ -140,17 +140,19 @@ def validate(result: dict, path: Path) -> None:
 
 
 def read(path: Path) -> dict:
-    """The result in `path`, checked, with its picture; BadResult or FileNotFoundError otherwise."""
+    """The result in `path`, with its picture and codes; else BadResult or FileNotFoundError."""
     result = read_json(path)
     validate(result, path)
-    if result["picture"]:
-        file = path.with_name(result["picture"]["file"])
+    for what in ("picture", "codes"):
+        if not result[what]:
+            continue
+        file = path.with_name(result[what]["file"])
         try:
             digest = hashlib.sha256(file.read_bytes()).hexdigest()
         except OSError as error:
             raise BadResult(f"{file} cannot be read: {error.strerror}; {MEND}") from error
-        if digest != result["picture"]["sha256"]:
-            raise BadResult(f"{file} is not the picture that {path.name} describes; {MEND}")
+        if digest != result[what]["sha256"]:
+            raise BadResult(f"{file} is not the file that {path.name} describes; {MEND}")
     return result
 
 
@@ -197,14 +199,14 @@ def why_not(path: Path, settings: Settings, seed: int, identity: str) -> str | N
 
 
 def set_aside(path: Path) -> Path | None:
-    """Move what is in a result's place, and its picture, into `old/`; its new place."""
+    """Move what is in a result's place, its picture and codes, into `old/`; its new place."""
     if not os.path.lexists(path):
         return None
     kept = path.parent / "old" / f"{time.time_ns()}_{path.name}"
     kept.parent.mkdir(exist_ok=True)
-    for old in (path.with_suffix(".png"), path):
-        if os.path.lexists(old):
-            os.replace(old, kept.with_suffix(old.suffix))
+    for end in (".png", ".codes.npz", ".json"):
+        if os.path.lexists(old := path.with_suffix(end)):
+            os.replace(old, kept.with_suffix(end))
     return kept
 
 

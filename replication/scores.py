@@ -1,6 +1,7 @@
 """The metrics that a result keeps of a trained model: SAP, Z-diff, attributes, errors, covariance.
 
 `scores_of_codes` needs the means of images alone, so whoever has those can score without a model.
+A run that publishes its codes is scored by what it publishes (codes.py).
 """
 
 import dataclasses
@@ -18,6 +19,8 @@ from dipvae_src.sap import INACTIVE_BELOW, sap_score
 from dipvae_src.settings import Settings
 from dipvae_src.train import stream
 from dipvae_src.zdiff import z_diff_score
+from replication import codes
+from replication.profiles import leaves_codes
 
 # What SAP's inactive latents are also told by: the paper leaves its threshold open.
 OTHER_THRESHOLDS = (0.0, 0.001, 0.05)
@@ -85,11 +88,15 @@ def scores_seed(seed: int) -> int:
     return stream(seed, "scores") % 2**31
 
 
-def evaluate(model: models.VAE, data: Packed, settings: Settings, seed: int) -> dict:
-    """The metrics of a trained model on `settings.test_images` held-out images, as JSON values.
+def evaluate(
+    model: models.VAE, data: Packed, settings: Settings, seed: int
+) -> tuple[dict, Float[np.ndarray, "images latent"]]:
+    """The metrics of a trained model on `settings.test_images` held-out images, and their mu(x).
 
-    SAP and Z-diff are None on chairs: which of many models a chair is, is no factor that they could
-    be asked about; the paper shows traversals.
+    Metrics are JSON values. Of a run that publishes codes SAP and Z-diff are those of its codes,
+    `unrounded` those of the means before they were rounded; of any other `unrounded` is None. All
+    three are None on chairs: which of many models a chair is, is no factor that they could be asked
+    about; the paper shows traversals.
     """
     test = data.split()[1][: settings.test_images]
     measured = measure(model, data, test)
@@ -104,10 +111,15 @@ def evaluate(model: models.VAE, data: Packed, settings: Settings, seed: int) -> 
         "mean_variance": rounded(measured["log_var"].exp().mean(dim=0).tolist()),
         "sap": None,
         "zdiff": None,
+        "unrounded": None,
     }
     if settings.data != "chairs":
-        factors, names, discrete = data.factors(test), data.factor_names, data.discrete
-        found |= scores_of_codes(mu, factors, names, discrete, settings, scores_seed(seed))
+        told = (data.factors(test), data.factor_names, data.discrete, settings, scores_seed(seed))
+        found |= scores_of_codes(mu, *told)
+        if leaves_codes(settings):
+            exact = {"sap": found["sap"]["score"], "zdiff": found["zdiff"]["accuracy"]}
+            found |= scores_of_codes(codes.restored(*codes.rounded(mu)), *told)
+            found["unrounded"] = exact
     if settings.data == "celeba":
         found["attributes"] = attribute_scores(model, data, mu, test)
-    return found
+    return found, mu

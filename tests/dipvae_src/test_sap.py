@@ -385,7 +385,7 @@ def good():
         (lambda z, y, d: (z, y, [0, 1]), "discrete must be 2 booleans"),
         (
             lambda z, y, d: (np.tile(z, (9, 1)), np.arange(900).reshape(450, 2), d),
-            "discrete but takes 450 values",
+            "factor 0 takes 450 distinct values; more than 128",
         ),
     ],
 )
@@ -406,8 +406,9 @@ def test_bad_inactive_below_is_refused(inactive_below):
         (([1.0, 2.0], np.array([0, 1])), "latent must be a NumPy array"),
         (
             (np.ones((2, 2)), np.array([0, 1])),
-            "latent must be a NumPy array of shape .samples,.; got .2, 2.",
+            "latent must have shape .samples,.; got shape .2, 2.",
         ),
+        ((np.array([1.0, np.nan]), np.array([0, 1])), "latent holds nan at row 1; every"),
         ((np.array([1.0, 2.0]), np.array([1, 1])), "constant"),
         ((np.ma.array([1.0, 2.0]), np.array([0, 1])), "MaskedArray: leave out"),
         ((np.array([1.0, 2.0]), np.array([0, 1]), "1"), "max_thresholds is a whole number"),

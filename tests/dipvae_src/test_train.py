@@ -7,9 +7,10 @@ import pytest
 import torch
 from small import faces
 
-from dipvae_src import data, evaluate, losses, models
+from dipvae_src import evaluate, losses, models
 from dipvae_src.settings import Settings
 from dipvae_src.train import TrainingDiverged, batches, objective, stream, train
+from replication import datasets as data
 
 
 @pytest.fixture(autouse=True)

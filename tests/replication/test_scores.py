@@ -8,12 +8,13 @@ import pytest
 import torch
 from small import ATTRIBUTES, faces
 
-from dipvae_src import data, evaluate
+from dipvae_src import evaluate
 from dipvae_src.attributes import predict_attributes
 from dipvae_src.sap import sap_score
 from dipvae_src.settings import Settings
 from dipvae_src.train import train
 from dipvae_src.zdiff import z_diff_score
+from replication import datasets as data
 from replication import scores
 from replication.machine import device_of
 
