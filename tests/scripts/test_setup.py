@@ -359,7 +359,7 @@ def command(*arguments, cwd=ROOT, **environment):
     ours = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "DIPVAE_PARENT", *names}
     environ = {name: value for name, value in os.environ.items() if name not in ours}
     return subprocess.run(
-        arguments, cwd=cwd, env=environ | environment, capture_output=True, text=True, timeout=60
+        arguments, cwd=cwd, env=environ | environment, capture_output=True, text=True, timeout=300
     )
 
 
