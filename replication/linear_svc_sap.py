@@ -9,7 +9,7 @@ from typing import no_type_check
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from dipvae_src.sap import SAP, check_codes, is_whole
+from dipvae_src.sap import SAP, check_codes, check_whole
 from dipvae_src.zdiff import classifier, for_classifier
 
 
@@ -32,9 +32,8 @@ def sap_score_linear_svc(
     latent changes it. No latent counts as inactive. Raises ValueError like `z_diff_score`.
     """
     latents, factors = check_codes(latents, factors)
-    for name, size, least in (("train", train, 1), ("test", test, 1), ("seed", seed, 0)):
-        if not is_whole(size, least):
-            raise ValueError(f"{name} is a whole number, at least {least}; got {size!r}")
+    check_whole(0, seed=seed)
+    check_whole(1, train=train, test=test)
     if (wanted := train + test) > len(latents):
         there = f"there are {len(latents)}"
         raise ValueError(f"train + test = {wanted} samples were asked for, but {there}")
