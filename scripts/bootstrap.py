@@ -160,8 +160,8 @@ def empty_venv():
             os.remove(path)
 
 
-def pip(*arguments):
-    """Run .venv's pip, its words in the log and on a terminal; None, or its last line of error."""
+def pip(what, *arguments):
+    """Install with .venv's pip, its words in the log and on a terminal; Refused where it fails."""
     # A user's settings of pip and Python may say otherwise.
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environ.update(PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1", PYTHONUNBUFFERED="1")
@@ -185,25 +185,27 @@ def pip(*arguments):
                 print("\r    %-74.74s" % line, end="", flush=True)
     if sys.stdout.isatty():
         print("\r%78s\r" % "", end="", flush=True)
-    return None if run.wait() == 0 else error or "pip stopped with status %d" % run.returncode
+    if run.wait() != 0:
+        raise Refused(
+            "could not install %s (%s): check the network (pypi.org, download.pytorch.org) and call"
+            " `make env` again, pip's own words are in .venv/install.log; or use a Python that has "
+            "it already: %s" % (what, error or "pip stopped with %d" % run.returncode, AS_IT_IS)
+        )
 
 
 def install_torch(cuda, pip=pip, platform=sys.platform):
     """torch apart from the lock: with CUDA libraries where a GPU is, else the CPU build alone."""
+    what = "torch==" + TORCH_VERSION
     if cuda:
-        problem = pip("torch==" + TORCH_VERSION)
+        pip(what, what)
     elif platform == "darwin":
-        problem = pip("--no-deps", "torch==" + TORCH_VERSION)
+        pip(what, "--no-deps", what)
     else:  # the indexes that pip is set to come first: a mirror may have the build, or says no soon
-        build = ("--no-deps", "torch==%s+cpu" % TORCH_VERSION)
-        problem = pip(*build) and pip("--retries", "1", "--index-url", CPU_INDEX, *build)
-    if problem:
-        what = TORCH_VERSION + ("" if cuda else ", CPU build")
-        raise Refused(
-            "could not install torch %s (%s): check the network (%s) and call `make env` again, or "
-            "use a Python that has torch 2.11 or newer: %s"
-            % (what, problem, "pypi.org" if cuda else "download.pytorch.org", AS_IT_IS)
-        )
+        build = what + "+cpu"
+        try:
+            pip(build, "--no-deps", build)
+        except Refused:
+            pip(build, "--no-deps", "--retries", "1", "--index-url", CPU_INDEX, build)
 
 
 def make_venv():
@@ -225,16 +227,9 @@ def make_venv():
     with open(LOCK, encoding="utf-8") as file:
         packages = sum("==" in line for line in file)
     print("[3/4] about %d packages (200 MB, a minute or two)" % packages, flush=True)
-    problem = pip("--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", LOCK)
-    if problem:
-        raise Refused(
-            "could not install requirements.lock (%s): check the network and call `make env` "
-            "again; pip's own words are in .venv/install.log" % problem
-        )
+    pip("requirements.lock", "--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", LOCK)
     print("[4/4] the project itself", flush=True)
-    problem = pip("--no-deps", "--no-build-isolation", "--no-index", "-e", ROOT)
-    if problem:
-        raise Refused("could not install the project (%s): see .venv/install.log" % problem)
+    pip("the project", "--no-deps", "--no-build-isolation", "--no-index", "-e", ROOT)
     with open(STAMP + ".part", "w", encoding="utf-8") as file:
         file.write(fingerprint())
     os.replace(STAMP + ".part", STAMP)
