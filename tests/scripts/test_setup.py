@@ -662,8 +662,7 @@ def test_notebooks_run_in_this_interpreter_whatever_the_user_has_installed(tmp_p
     }  # fmt: skip
     path = ROOT / "runs" / f"kernel-{os.getpid()}.ipynb"
     path.parent.mkdir(exist_ok=True)
-    (home := tmp_path / "readonly").mkdir(mode=0o500)
-    settings = dict.fromkeys(["HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"], str(home))
+    settings = dict.fromkeys(["HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"], "/dev/null/home")
     settings |= {"JUPYTER_PATH": f"{tmp_path}/home/jupyter", "JUPYTER_PREFER_ENV_PATH": "0"}
     try:
         path.write_text(json.dumps(notebook), "utf-8")
