@@ -29,7 +29,7 @@ class Packed:
     factor_names: tuple[str, ...]
     factor_sizes: tuple[int, ...]  # values that each factor takes
     discrete: tuple[bool, ...]  # for SAP
-    # (N, bytes) uint8: eight pixels a byte, first in the highest bit; in colour one a byte, by plane
+    # (N, bytes) uint8: eight pixels a byte, first in the highest bit; in colour one, by plane
     bits: Tensor
     table: Tensor | None  # (256, 8) float32: a byte's eight pixels; None for colour images
     # (N, K) int16; None where the images enumerate all combinations, the last factor fastest

@@ -17,10 +17,9 @@ import sys
 import tarfile
 from pathlib import Path
 
-from dipvae_src import data as packed
 from dipvae_src.settings import OBJECTIVES, Settings
 from dipvae_src.train import TrainingDiverged
-from replication import profiles, provenance, results
+from replication import datasets, profiles, provenance, results
 from replication.engine import runner, trial
 from replication.machine import device_of
 
@@ -45,7 +44,7 @@ def run(
 def train_in_time(args: argparse.Namespace, out: Path, clock: runner.Clock) -> None:
     """Make the most valuable runs of a profile until the time is over; say what is left."""
     runs = profiles.in_order(profiles.plan(args.profile, args.seeds_each, args.data_set))
-    identity = packed.load(args.data_set, args.data).identity
+    identity = datasets.load(args.data_set, args.data).identity
     have = Path(args.have or provenance.ROOT / "results" / args.profile)
     todo = runner.pending_of(runs, (out, have), identity)
     print(f"{len(todo)} of {len(runs)} runs to do in {args.minutes:g} minutes", flush=True)

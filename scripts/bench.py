@@ -29,10 +29,10 @@ from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from data_prep import shapes2d
-from dipvae_src import data as packed
 from dipvae_src import losses, models, sap, zdiff
 from dipvae_src.settings import Settings
 from dipvae_src.train import model_of, objective, train
+from replication import datasets as packed
 from replication import provenance, results
 from replication.linear_svc_sap import sap_score_linear_svc
 from replication.machine import device_of, name_of, usable_cores

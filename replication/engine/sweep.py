@@ -27,8 +27,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dipvae_src import data as packed
-from replication import profiles, provenance, results
+from replication import datasets, profiles, provenance, results
 from replication.engine import runner
 from replication.engine.runner import SAVE_EVERY, name_of
 from replication.engine.stack import Run, first_line
@@ -70,7 +69,7 @@ def unit(job: Job, runs: list[Run]) -> dict:
             f"the code on {host} is not, or no longer, that of this sweep; "
             "start the sweep again with one version"
         )
-    if packed.load(runs[0][0].data, job.data_dir).identity != job.identity:
+    if datasets.load(runs[0][0].data, job.data_dir).identity != job.identity:
         raise ValueError(
             f"the data in {job.data_dir} on {host} are not those of the machine "
             "that started the sweep"
@@ -130,7 +129,8 @@ def start_ray(address: str | None, local: int | None):
         raise ValueError(f"a sweep needs Ray, which is not installed here: {what}") from None
     # Nothing large passes through its store.
     here = {"num_cpus": local, "include_dashboard": False, "object_store_memory": 10**8}
-    code = {"py_modules": [str(provenance.ROOT / name) for name in ("dipvae_src", "replication")]}
+    packages = ("dipvae_src", "data_prep", "replication")
+    code = {"py_modules": [str(provenance.ROOT / name) for name in packages]}
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     ray.init(address or "local", runtime_env=code, **quiet, **({} if address else here))
     return ray
@@ -195,7 +195,7 @@ def sweep(args: argparse.Namespace) -> int:
     out, data_dir = Path(args.out or f"runs/{args.profile}").resolve(), Path(args.data).resolve()
     have, data = provenance.ROOT / "results" / args.profile, "shapes2d"  # what can be stacked
     runs = profiles.in_order(profiles.plan(args.profile, args.seeds, data))
-    identity = packed.load(data, data_dir).identity
+    identity = datasets.load(data, data_dir).identity
     say = functools.partial(print, file=sys.stdout, flush=True)
     (out / "logs").mkdir(parents=True, exist_ok=True)
     with results.locked(out):

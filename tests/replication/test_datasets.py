@@ -122,34 +122,42 @@ def at(labels, value):
     labels[7, 2] = value
 
 
+FACTOR, MASK = "labels.npz: array 'factors'", "labels.npz: array 'test'"
+UNREADABLE = "labels.npz: arrays 'factors' and 'test' cannot be read"
 LABELS = {
-    "altered": (lambda f: flip(f / "faces.labels.npz"), "faces.labels.npz is altered"),
-    "missing": (lambda f: (f / "faces.labels.npz").unlink(), "faces.labels.npz is missing"),
-    "attribute less": (relabel(lambda y: y[:, 1:]), r"\(480, 13\) int16, \(480, 14\) int16 expected"),
-    "image less": (relabel(lambda y: y[1:]), r"\(479, 14\) int16, \(480, 14\) int16 expected"),
-    "floats": (relabel(lambda y: np.where(y == 0, np.nan, y)), r"'factors' is \(480, 14\) float64"),
-    "objects": (relabel(lambda y: y.astype(object)), "'factors' and 'test' cannot be read"),
-    "beyond": (relabel(lambda y: at(y, 2)), "class 2 of Wearing_Hat for image 7, 0 to 1 expected"),
-    "negative": (relabel(lambda y: at(y, -1)), "class -1 of Wearing_Hat for image 7, 0 to 1 exp"),
+    "altered": (lambda f: flip(f / "faces.labels.npz"), "labels.npz is altered"),
+    "missing": (lambda f: (f / "faces.labels.npz").unlink(), "labels.npz is missing"),
+    "attribute less": (
+        relabel(lambda y: y[:, 1:]), rf"{FACTOR} is \(480, 13\) int16, \(480, 14\) int16 expected"
+    ),
+    "image less": (
+        relabel(lambda y: y[1:]), rf"{FACTOR} is \(479, 14\) int16, \(480, 14\) int16 expected"
+    ),
+    "floats": (
+        relabel(lambda y: np.where(y == 0, np.nan, y)), rf"{FACTOR} is \(480, 14\) float64, "
+    ),
+    "objects": (relabel(lambda y: y.astype(object)), UNREADABLE),
+    "beyond": (
+        relabel(lambda y: at(y, 2)), f"{FACTOR} has class 2 of Wearing_Hat for image 7, 0 to 1 exp"
+    ),
+    "negative": (relabel(lambda y: at(y, -1)), f"{FACTOR} has class -1 of Wearing_Hat for image 7"),
     "none held out": (
-        lambda f: rewrite(f, faces()[1], np.zeros(480, bool)), "'test' holds out none or all"
+        lambda f: rewrite(f, faces()[1], np.zeros(480, bool)), f"{MASK} holds out none or all"
     ),
     "all held out": (
-        lambda f: rewrite(f, faces()[1], np.ones(480, bool)), "'test' holds out none or all"
+        lambda f: rewrite(f, faces()[1], np.ones(480, bool)), f"{MASK} holds out none or all"
     ),
     "mask of numbers": (
         lambda f: rewrite(f, faces()[1], faces()[2].astype(int)),
-        r"'test' is \(480,\) int64, \(480,\) bool expected",
+        rf"{MASK} is \(480,\) int64, \(480,\) bool expected",
     ),
     "mask too short": (
         lambda f: rewrite(f, faces()[1], faces()[2][1:]),
-        r"'test' is \(479,\) bool, \(480,\) bool expected",
+        rf"{MASK} is \(479,\) bool, \(480,\) bool expected",
     ),
-    "no mask": (lambda f: rewrite(f, faces()[1], None), "'factors' and 'test' cannot be read"),
-    "pixels altered": (lambda f: flip(f / "faces.rgb"), "faces.rgb is altered"),
-    "truncated": (
-        lambda f: (f / "faces.rgb").write_bytes(bytes(12_288)), "faces.rgb is altered"
-    ),
+    "no mask": (lambda f: rewrite(f, faces()[1], None), UNREADABLE),
+    "pixels altered": (lambda f: flip(f / "faces.rgb"), "rgb is altered"),
+    "truncated": (lambda f: (f / "faces.rgb").write_bytes(bytes(12_288)), "rgb is altered"),
 }  # fmt: skip
 
 
@@ -158,10 +166,8 @@ def test_damaged_labels_and_colours_are_refused_by_name(data_dir, tmp_path, case
     shutil.copytree(data_dir, tmp_path, dirs_exist_ok=True)
     damage, words = LABELS[case]
     damage(tmp_path)
-    with pytest.raises(ValueError, match=words) as refused:
+    with pytest.raises(ValueError, match=f"^{tmp_path}/faces.{words}") as refused:
         data.load("celeba", tmp_path)
-    if "'" in words:
-        assert f"{tmp_path}/faces.labels.npz: array" in str(refused.value)
     assert "; delete faces.* there and run `make data` again" in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -199,9 +205,7 @@ def factor(index, **change):
     return lambda facts: facts["factors"][index].update(change)
 
 
-FACTORS = (
-    "field 'factors' is .*, {'shape': True, .* .name: discrete. in this order, of sizes .* exp"
-)
+FACTORS = "field 'factors' is .*, {'shape': True, .* .name: discrete. in this order, of sizes"
 DESCRIPTIONS = {
     "source": (lambda f: f.update(source="official"), "'source' is 'official', rendered expected"),
     "sides": (lambda f: f.update(height=32, width=128), "field 'height' is 32, 64 expected"),

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dipvae_src import data, models
-from replication import machine, profiles, provenance, record, results, run
+from dipvae_src import models
+from replication import datasets, machine, profiles, provenance, record, results, run
 from replication.engine import runner
 
 
@@ -55,7 +55,7 @@ def test_leaves_result_picture_and_decoder_and_is_not_made_again(command, data_d
     # The decoder kept makes, of the latents kept, images whose error is the result's.
     with np.load(tmp_path / "kept" / f"{stem}0.npz", allow_pickle=False) as file:
         kept = {name: torch.from_numpy(file[name]) for name in file.files}
-    shapes = data.load("shapes2d", data_dir)
+    shapes = datasets.load("shapes2d", data_dir)
     test = shapes.split()[1]
     assert len(kept["mu"]) == len(kept["log_var"]) == len(test) == 154 and {
         array.dtype for array in kept.values()
@@ -298,7 +298,7 @@ def test_a_stack_is_no_larger_than_what_ends_in_time(command, tmp_path, monkeypa
             record.note_diverged(results.path_of(tmp_path, *run_), "gone", unit_data)
         return runner.Unit(profile, runs, unit_data, tmp_path, seconds=0.5)
 
-    unit_data = runner.packed.load("shapes2d", command.data)
+    unit_data = datasets.load("shapes2d", command.data)
     monkeypatch.setattr(runner, "train_unit", train_unit)
     monkeypatch.setattr(runner, "way_for", lambda *_: runner.trial.Outcome("stack", 0.5))
     status, out, _ = command(*IN_TIME, "--have", tmp_path / "none", "--minutes", 3)

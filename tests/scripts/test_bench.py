@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dipvae_src import data as packed
+from replication import datasets as packed
 from replication import results
 
 ROOT = Path(__file__).resolve().parents[2]
