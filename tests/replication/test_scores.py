@@ -14,8 +14,8 @@ from dipvae_src.sap import sap_score
 from dipvae_src.settings import Settings
 from dipvae_src.train import train
 from dipvae_src.zdiff import z_diff_score
+from replication import codes, scores
 from replication import datasets as data
-from replication import scores
 from replication.machine import device_of
 
 
@@ -50,10 +50,11 @@ def test_measures_are_those_of_the_definition(data_dir, tiny):
         ).mean(0)
     assert measured["reconstruction_error"] == pytest.approx(error, rel=1e-5)
     assert measured["kl_per_latent"] == pytest.approx(kl.tolist(), rel=1e-3, abs=1e-6)
-    metrics = scores.evaluate(model, packed, tiny, seed=0)
+    metrics, means = scores.evaluate(model, packed, tiny, seed=0)
     assert metrics["images"] == 150  # of 154
     rows = rows[:150]
     mu = mu[:150]
+    assert np.allclose(means, mu, atol=1e-6)
     assert np.allclose(
         metrics["covariance_of_means"],
         np.cov(mu.double().numpy().T, bias=True),
@@ -69,7 +70,7 @@ def test_measures_are_those_of_the_definition(data_dir, tiny):
 def test_faces_are_scored_with_their_attributes(data_dir, tiny_colour):
     packed = data.load("celeba", data_dir)
     model, _ = train(tiny_colour, 0, packed)
-    metrics = scores.evaluate(model, packed, tiny_colour, seed=0)
+    metrics, _ = scores.evaluate(model, packed, tiny_colour, seed=0)
     train_rows, test_rows = packed.split()
     test_rows = test_rows[:100]
     assert (
@@ -108,7 +109,7 @@ def test_chairs_are_asked_for_no_score_but_the_error(data_dir):
     settings = Settings("dip-vae-ii", lambda_od=1.0, data="chairs", network="conv-2x2", **small)
     packed = data.load("chairs", data_dir)
     model, _ = train(settings, 0, packed)
-    metrics = scores.evaluate(model, packed, settings, seed=0)
+    metrics, _ = scores.evaluate(model, packed, settings, seed=0)
     assert metrics["sap"] is None and metrics["zdiff"] is None and "attributes" not in metrics
     assert (
         metrics["images"] == 64
@@ -121,10 +122,9 @@ def test_what_moves_by_itself_is_kept_beside_the_scores(data_dir, tiny):
     packed = data.load("shapes2d", data_dir)
     model, _ = train(tiny, 0, packed)
     rows = packed.split()[1][:150]
-    metrics, mu = (
-        scores.evaluate(model, packed, tiny, seed=0),
-        evaluate.means_of(model, packed, rows),
-    )
+    metrics, means = scores.evaluate(model, packed, tiny, seed=0)
+    assert np.array_equal(means, evaluate.means_of(model, packed, rows))
+    mu = codes.restored(*codes.rounded(means))  # what the run publishes is what is scored
     factors = packed.factors(rows)
     halves = [sap_score(mu[half::2], factors[half::2], packed.discrete).score for half in (0, 1)]
     assert metrics["sap"]["score_of_halves"] == pytest.approx(halves, abs=1e-5)
@@ -135,6 +135,10 @@ def test_what_moves_by_itself_is_kept_beside_the_scores(data_dir, tiny):
     assert metrics["zdiff"]["accuracy"] == pytest.approx(
         z_diff_score(mu, factors, seed=seed, **sizes).accuracy
     )
+    assert metrics["unrounded"] == {
+        "sap": pytest.approx(sap_score(means, factors, packed.discrete).score, abs=1e-5),
+        "zdiff": pytest.approx(z_diff_score(means, factors, seed=seed, **sizes).accuracy),
+    }
     assert metrics["zdiff"]["accuracy_again"] == pytest.approx(
         z_diff_score(mu, factors, seed=seed + 1, **sizes).accuracy
     )
