@@ -114,7 +114,7 @@ def bernoulli_nll(logits: Images, images: Images, check: bool = True) -> PerImag
     (vmap).
     """
     if check:
-        low, high = images.min().item(), images.max().item()
+        low, high = (extreme.item() for extreme in images.aminmax())
         if not (low >= 0 and high <= 1):  # so that NaN is refused, too
             raise ValueError(
                 f"images must hold pixels from 0 to 1, not {low:g} to {high:g}: divide bytes by"
