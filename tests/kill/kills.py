@@ -23,8 +23,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = int(os.environ.get("KILLS", "12"))
 SEED = int(os.environ.get("KILLS_SEED", str(time.time_ns() % 1000)))
-SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
-TARGETS = ("make", "its child", "the group")
+ENDS = (signal.SIGKILL, signal.SIGTERM)
+TERMINAL = (signal.SIGHUP, signal.SIGINT)  # a closed terminal, Ctrl-C; make alone waits on these
+KINDS = [("make", number) for number in ENDS]
+KINDS += [(target, n) for target in ("its child", "the group") for n in ENDS + TERMINAL]
 COMMAND = ["make", "replicate", "PROFILE=smoke", "DEVICE=cpu", "VENV=none"]
 GONE = 2  # seconds within which nothing is left
 
@@ -106,7 +108,7 @@ def test_no_kill_leaves_anything_running_or_changes_a_table(tmp_path):
     chance, tally, slowest = random.Random(SEED), Counter(), 0.0
     for count in range(KILLS):
         process, wait = start(killed), chance.uniform(0, min(whole / 4, 60))
-        target, number = chance.choice(TARGETS), chance.choice(SIGNALS)
+        target, number = chance.choice(KINDS)
         with contextlib.suppress(subprocess.TimeoutExpired):
             assert process.wait(wait) == 0, last_words(killed)  # done before it was killed
             tally["ended by itself"] += 1
