@@ -4,7 +4,7 @@
     python -m replication.replicate --plan          # what would run, and for how long
     python -m replication.replicate --train-only    # data and training; --plain: without notebooks
     python -m replication.replicate --figures       # tables and figures from the committed results
-    python -m replication.replicate --publish       # runs/PROFILE to results/PROFILE, to be committed
+    python -m replication.replicate --publish       # from runs/ to results/, to be committed
 
 On a CPU one process a core trains, with one thread each, which measured faster than one process on
 all cores (`make bench`); on a GPU one process trains many models at once. A killed run is made
@@ -18,6 +18,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -29,10 +30,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dipvae_src import data as packed
+from dipvae_src.data import Packed
 from dipvae_src.models import SIDE
 from dipvae_src.settings import Settings
-from replication import jobs, profiles, provenance, results
+from replication import datasets, jobs, profiles, provenance, results
 from replication.engine import runner, trial
 from replication.engine.stack import Run, shape_of
 from replication.jobs import Job, Pool, Stop, clock, command, from_notebooks, short
@@ -56,7 +57,7 @@ class Replication:
     device: torch.device
     plan: profiles.Plan
     way: trial.Outcome = dataclasses.field(default_factory=lambda: trial.Outcome("single"))
-    sources: dict[str, packed.Packed] = dataclasses.field(default_factory=dict)
+    sources: dict[str, Packed] = dataclasses.field(default_factory=dict)
     began: float = dataclasses.field(default_factory=time.perf_counter)
 
     @property
@@ -103,11 +104,10 @@ def say_plan(its: Replication, why: str) -> None:
     for data in dict.fromkeys(settings.data for settings, _ in its.plan):
         own = [(settings, seeds) for settings, seeds in its.plan if settings.data == data]
         runs, steps = sum(len(seeds) for _, seeds in own), own[0][0].steps
-        what = (
-            f"{profiles.DATA_SETS[data].title}: {len(own)} settings, {runs} runs of {steps:,} steps"
-        )
+        what = f"{len(own)} settings, {runs} runs of {steps:,} steps"
         left_out = chosen.left_out(data)
-        print(f"  {what}{'; against the paper: ' if left_out else ''}{left_out}")
+        against = f"; against the paper: {left_out}" if left_out else ""
+        print(f"  {profiles.DATA_SETS[data].title}: {what}{against}")
 
 
 def units_of(its: Replication) -> list[list[Run]]:
@@ -127,7 +127,7 @@ def job_of(its: Replication, runs: list[Run]) -> Job:
     """Notebook 03_train for a unit of work; runs that are complete are only read there."""
     parameters = {
         "profile": its.profile, "data_set": runs[0][0].data, "runs": runner.rows_of(runs),
-        "device": its.device.type, "way": its.way.way, "data_dir": from_notebooks(its.args.data),
+        "device": its.device.type, "data_dir": from_notebooks(its.args.data),
         "results_dir": from_notebooks(its.folder),
     }  # fmt: skip
     settings = {settings for settings, _ in runs}
@@ -141,24 +141,23 @@ def train(its: Replication, runs: list[Run]) -> None:
     if not its.args.plain:
         return job_of(its, runs).execute()
     words = ("--profile", its.profile, "--data-set", runs[0][0].data, "--device", its.device.type)
-    words += ("--runs", json.dumps(runner.rows_of(runs)), "--engine", its.way.way)
+    words += ("--runs", json.dumps(runner.rows_of(runs)))
     return command("replication.run", *words, "--data", its.args.data, "--out", its.folder)
 
 
 def why_pending(its: Replication) -> dict[Run, str]:
     """The runs whose results do not count yet, most valuable first, and why."""
-    identities = {name: source.identity for name, source in its.sources.items()}
-    reasons = {
-        run: results.why_not(
-            results.path_of(its.folder, *run), *run, identities.get(run[0].data, "")
-        )
-        for run in profiles.in_order(its.plan)
-    }
-    return {run: reason for run, reason in reasons.items() if reason}
+    found = {}
+    for run in profiles.in_order(its.plan):
+        source = its.sources.get(run[0].data)
+        path = results.path_of(its.folder, *run)
+        if reason := results.why_not(path, *run, source.identity if source else ""):
+            found[run] = reason
+    return found
 
 
 def seconds_of(its: Replication, run: Run) -> float:
-    """Of a run's training here, by the pace of its network and batch (the objective costs nothing)."""
+    """Of a run's training here, by the pace of its network and batch: objectives cost nothing."""
     settings = run[0]
     if its.way.seconds and settings.network == "fc":
         return settings.steps * its.way.seconds
@@ -191,13 +190,13 @@ def check_data(its: Replication, draw: bool) -> None:
     wanted = dict.fromkeys(settings.data for settings, _ in its.plan)
     # An altered file is refused before anything is drawn.
     for name in wanted:
-        if packed.described(its.args.data, name):
-            its.sources[name] = packed.load(name, its.args.data)
+        if datasets.described(its.args.data, name):
+            its.sources[name] = datasets.load(name, its.args.data)
     modules = {"shapes2d": "shapes2d", "celeba": "standins.faces", "chairs": "standins.chairs"}
     for name in wanted:
         if draw and name not in its.sources:
             command(f"data_prep.{modules[name]}", "--out", its.args.data)
-            its.sources[name] = packed.load(name, its.args.data)
+            its.sources[name] = datasets.load(name, its.args.data)
         if name != "shapes2d" and (
             name not in its.sources or its.sources[name].source == "stand-in"
         ):
@@ -212,20 +211,20 @@ def check_data(its: Replication, draw: bool) -> None:
 
 def try_device(its: Replication) -> None:
     """Find the way of training that is fastest here, in a process of its own, which may die."""
-    if its.engine != "trial":
-        its.way = trial.Outcome(its.engine)
-        return
-    print("Trying this device, two models each way, for a minute or two:", flush=True)
-    words = ("--profile", its.profile, "--device", its.device.type)
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "outcomes"
-        try:
-            command("replication.engine.trial", *words, "--out", out)
-        except Stop as error:
-            print(f"  the trial ended early: {error}")
-        outcomes = trial.read(out)
-    its.way = trial.fastest(outcomes)
-    print(*outcomes, f"  taken: {its.way.way}", sep="\n", flush=True)
+    its.way = trial.Outcome(its.engine)
+    if its.engine == "trial":
+        print("Trying this device, two models each way, for a minute or two:", flush=True)
+        words = ("--profile", its.profile, "--device", its.device.type)
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "outcomes"
+            try:
+                command("replication.engine.trial", *words, "--out", out)
+            except Stop as error:
+                print(f"  the trial ended early: {error}")
+            outcomes = trial.read(out)
+        its.way = trial.fastest(outcomes)
+        print(*outcomes, f"  taken: {its.way.way}", sep="\n", flush=True)
+    os.environ[runner.WAY] = its.way.way  # of the processes that train
 
 
 def train_all(its: Replication, todo: list[list[Run]], pending: dict[Run, str]) -> None:
@@ -253,7 +252,7 @@ def train_all(its: Replication, todo: list[list[Run]], pending: dict[Run, str]) 
 
 
 def say_progress(its: Replication, weights: dict[Path, float], spent: float) -> None:
-    """How much of the training is complete (result path: seconds), and about how long the rest is."""
+    """How much of the training is complete (result path: seconds), how long the rest takes."""
     complete = [seconds for path, seconds in weights.items() if path.exists()]
     share = sum(complete) / max(sum(weights.values()), 1e-9)
     left = f", about {duration(spent * (1 / share - 1))} left" if share > 0.02 else ""
@@ -430,8 +429,8 @@ def main(arguments: list[str] | None = None) -> int:
     option("--figures", action="store_true", help="from the committed results, no training")
     option("--publish", action="store_true", help="copy a profile's complete runs to results/")
     option("--plain", action="store_true", help="train without notebooks")
-    option("--engine", choices=("trial", *trial.WAYS), help="how to train 2D Shapes: as a trial "
-           "finds it (on a GPU unless told), single: one by one (on a CPU unless told)")  # fmt: skip
+    option("--engine", choices=("trial", *trial.WAYS), help="how to train 2D Shapes; unless told "
+           "a GPU is tried, and a CPU trains one by one (single)")  # fmt: skip
     args = parser.parse_args(arguments)
     for place in ("data", "runs", "figures_dir"):
         setattr(args, place, str(ROOT / getattr(args, place)))

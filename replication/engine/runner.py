@@ -17,10 +17,10 @@ from pathlib import Path
 
 import torch
 
-from dipvae_src import data as packed
+from dipvae_src.data import Packed
 from dipvae_src.settings import Settings, check_settings
 from dipvae_src.train import TrainingDiverged, train
-from replication import profiles, provenance, record, results
+from replication import datasets, profiles, provenance, record, results
 from replication.engine import checkpoints, trial
 from replication.engine.checkpoints import BadCheckpoint
 from replication.engine.stack import Run, Stack, check_seed, first_line, shape_of
@@ -28,6 +28,7 @@ from replication.machine import device_of
 
 AT_ONCE = 16  # models in a stack, at most
 SAVE_EVERY = 300.0  # seconds between checkpoints
+WAY = "DIPVAE_WAY"  # in the environment: the way that a trial found, for the processes that train
 
 
 class Clock:
@@ -50,7 +51,7 @@ class Unit:
 
     profile: str
     runs: list[Run]
-    data: packed.Packed
+    data: Packed
     out: Path
     have: tuple[Path, ...] = ()  # further folders whose results count
     clock: Clock = dataclasses.field(default_factory=Clock)
@@ -184,7 +185,7 @@ def train_unit(
     provenance.check_unedited()
     if where.type == "cpu":
         torch.set_num_threads(1)  # one process a core: no result depends on how many there are
-    data = packed.load(runs[0][0].data, data_dir, where)
+    data = datasets.load(runs[0][0].data, data_dir, where)
     unit = Unit(profile, list(runs), data, Path(out), **options)
     todo = unit.pending()
     for run in unit.runs:
@@ -201,6 +202,7 @@ def way_for(settings: Settings, device: torch.device, way: str, log: Callable) -
     """How runs of this shape are trained on a device: as asked for, or as a trial finds it."""
     if settings.network != "fc":
         return trial.Outcome("single")  # convolutions are not stacked
+    way = way or os.environ.get(WAY, "")
     if way == "trial" or (not way and device.type == "cuda"):
         return trial.try_once(settings, device, log)
     return trial.Outcome(way or "single")

@@ -32,7 +32,6 @@ from replication.engine import batched
 from replication.profiles import Run
 
 PRECISIONS = ("float32", "bf16")  # of the products; parameters, moments and losses are float32
-PARTS = ("reconstruction", "kl", "penalty")  # of the loss, as curves have them
 WARM_UP = 3  # steps before the capture: real ones, on the stream of the capture
 
 
@@ -43,7 +42,7 @@ def shape_of(settings: Settings) -> Settings:
     return dataclasses.replace(settings, **plain)
 
 
-def check_seed(seed: int) -> int:
+def check_seed(seed: object) -> int:
     """`seed` if it is one; ValueError otherwise."""
     if type(seed) is not int or seed < 0:
         raise ValueError(f"seed must be a whole number, 0 or more, not {seed!r}")
@@ -274,7 +273,8 @@ class Stack:
             if m in self.diverged:
                 continue
             if all(map(math.isfinite, values)):
-                means = {n: round(v, 4) for n, v in zip(PARTS, values[1:])}
+                names = ("reconstruction", "kl", "penalty")
+                means = {n: round(v, 4) for n, v in zip(names, values[1:])}
                 self.history[m].append({"step": self.step} | means)
                 continue
             steps = f"between steps {self.step - length + 1} and {self.step}"

@@ -135,10 +135,13 @@ def try_ways(
         try:
             data = drawn(device, 4 * settings.batch_size)
             if way == "single":
-                paces, references = zip(*(pace_of_single(run, data) for run in pair))
-                outcome = Outcome(way, min(paces))
-            else:
+                timed = [pace_of_single(run, data) for run in pair]
+                references = [model for _, model in timed]
+                outcome = Outcome(way, min(pace for pace, _ in timed))
+            elif references:
                 outcome = try_stack(way, pair, references, data)
+            else:
+                outcome = Outcome(way, fell_out="the plain loop, to which it is held, failed")
         except Exception as error:  # whatever a driver or a compiler may raise; MemoryError
             short = is_out_of_memory(error)
             outcome = Outcome(way, 0.0, "not enough memory" if short else first_line(error))
@@ -170,6 +173,12 @@ def _try_shape(shape: Settings, device: torch.device, log: Callable[[str], None]
 def try_once(settings: Settings, device: torch.device, log: Callable[[str], None]) -> Outcome:
     """The fastest way that agrees at this size; tried once in a process."""
     return _try_shape(dataclasses.replace(shape_of(settings), steps=STEPS), device, log)
+
+
+def read(path: Path) -> list[Outcome]:
+    """What a trial in a process of its own found, as far as it came."""
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    return [Outcome(**json.loads(line)) for line in lines]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,7 +1,10 @@
-"""The whole replication in small: it survives a kill, does nothing twice, and refuses what it cannot do."""
+"""The whole replication in small: it survives a kill and does nothing twice."""
 
+import argparse
 import io
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,11 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from dipvae_src.settings import Settings
-from replication import jobs, profiles, replicate, results, run
+from replication import jobs, profiles, provenance, replicate, results, run
+from replication.engine import runner
 from replication.show import summary, tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,8 +35,8 @@ def start(data_dir, runs, *words) -> subprocess.Popen:
     }
     words = ["--profile", "smoke", "--device", "cpu", "--data", data_dir, "--runs", runs, *words]
     return subprocess.Popen(
-        [sys.executable, "-m", "replication.replicate", *map(str, words)], cwd=ROOT, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, "-m", "replication.replicate", *map(str, words)], cwd=ROOT,
+        env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
@@ -42,7 +47,10 @@ def scores(folder) -> list:
 
 
 def some(plan) -> list[Settings]:
-    """Four settings that the slow tests leave to be made, in the plan's order: the first of each data set, and another reading."""
+    """Four settings that the slow tests leave to be made, in the plan's order.
+
+    The first of each data set, and another reading.
+    """
     chosen = [next(s for s, _ in plan if s.data == data) for data in profiles.DATA_SETS] + [
         next(s for s, _ in plan if s.reading)
     ]
@@ -59,7 +67,7 @@ def copy_but(source: Path, target: Path, left_out: list[Settings]) -> None:
 
 @pytest.fixture(scope="module")
 def undisturbed(data_dir, tmp_path_factory) -> Path:
-    """Every run of the smoke profile, made here one after the other: what the commands below have to come to."""
+    """Every run of the smoke profile, made here: what the commands below have to come to."""
     runs = tmp_path_factory.mktemp("undisturbed")
     with threadpool_limits(1):  # as the script's processes have it
         for settings, seeds in PLAN:
@@ -96,7 +104,7 @@ def test_a_killed_replication_goes_on_and_ends_the_same(undisturbed, data_dir, t
     assert again.returncode == 0, err
     # a machine with many cores runs all at once
     assert f"To do: {COUNT - len(survivors)} of {COUNT} runs" in out or len(survivors) == COUNT
-    assert f"{left[-1].label}: 1 seed done" in out or len(survivors) == COUNT
+    assert f"{left[-1].label}, seed 0 done" in out or len(survivors) == COUNT
     assert all(p.stat().st_mtime_ns == t for p, t in survivors.items())
     assert scores(folder) == scores(undisturbed / "smoke")
     for data in ("shapes2d", "celeba"):
@@ -107,28 +115,82 @@ def test_a_killed_replication_goes_on_and_ends_the_same(undisturbed, data_dir, t
         assert ours.equals(theirs)
 
 
-def test_the_stacked_engine_trains_2d_shapes_and_leaves_the_rest_to_the_plain_loop(
+def here(its, runs):
+    """As replicate.train does it, in this process."""
+    rows, data_set = runner.rows_of(runs), runs[0][0].data
+    again = runner.runs_of(its.profile, rows, data_set)
+    runner.train_unit(
+        its.profile, again, its.args.data, its.folder, its.device.type, log=lambda line: None
+    )
+
+
+def test_stacks_train_2d_shapes_and_the_plain_loop_the_rest(
     undisturbed, data_dir, tmp_path, capsys, monkeypatch
 ):
-    """Two experiments on 2D Shapes are left, one of them another reading, and one on each of the others."""
+    """Two experiments on 2D Shapes are left, one another reading, and one on each of the others."""
     left = some(PLAN)
     copy_but(undisturbed / "smoke", tmp_path / "smoke", left)
-
-    def here(args, profile, settings, seeds, folder, pages, device):
-        for seed in seeds:
-            run.run(profile, settings, seed, args.data, folder, device, log=lambda line: None)
-
-    monkeypatch.setattr(replicate, "run_experiment", here)
-    status, out, err = call(capsys, data_dir, tmp_path, *PLAIN, "--engine", "stacked")
+    monkeypatch.setattr(replicate, "train", here)
+    status, out, err = call(capsys, data_dir, tmp_path, *PLAIN, "--engine", "stack")
     assert (status, err) == (0, "") and f"To do: {len(left)} of {COUNT} runs" in out
+    assert "2D Shapes, 7 models from VAE, seed 0 done" in out or "models from VAE" in out
     found = {s.name: results.read(results.path_of(tmp_path / "smoke", s, 0)) for s in left}
     assert [(r.get("engine"), r["code"]) for r in found.values()] == 2 * [
-        ("stacked", results.STACKED)
-    ] + 2 * [(None, results.LOADED)]
-    assert [r["stack"]["models"] for r in found.values() if "stack" in r] == [2, 2]
+        ("stacked", provenance.STACKED)
+    ] + 2 * [(None, provenance.LOADED)]
     assert len(results.collect(tmp_path / "smoke", PLAN)) == COUNT  # both engines in one folder
-    again, out, _ = call(capsys, data_dir, tmp_path, *PLAIN, "--engine", "stacked")
+    again, out, _ = call(capsys, data_dir, tmp_path, *PLAIN, "--engine", "stack")
     assert again == 0 and "Nothing to do" in out
+
+
+def test_on_a_gpu_a_trial_says_the_hours_and_the_way(data_dir, tmp_path, capsys, monkeypatch):
+    """With the CPU for a GPU, and a trial that takes no time: 0.2 s a model step."""
+    asked = []
+
+    def command(module, *words):
+        asked.append((module, *words[:-1]))
+        with open(words[-1], "a") as file:
+            for way, seconds, fell_out in (
+                ("single", 0.4, ""), ("stack", 0.2, ""), ("compiled", 0.0, "no compiler"),
+            ):  # fmt: skip
+                print(json.dumps({"way": way, "seconds": seconds, "fell_out": fell_out}), file=file)
+        raise jobs.Stop("ended by signal 11 (SIGSEGV)")
+
+    monkeypatch.setattr(replicate, "command", command)
+    monkeypatch.setattr(profiles, "keeps_pictures", lambda *_: True)
+    monkeypatch.setenv("DIPVAE_WAY", "")
+    words = ("--plain", "--profile", "evening", "--device", "cpu", "--engine", "trial", "--plan")
+    status, out, err = call(capsys, data_dir, tmp_path, *words)
+    assert (status, err) == (0, "")
+    words = ("--profile", "evening", "--device", "cpu", "--out")
+    assert asked == [("replication.engine.trial", *words)]
+    assert os.environ["DIPVAE_WAY"] == "stack"
+    lines = out.splitlines()
+    told = lines.index("Trying this device, two models each way, for a minute or two:")
+    assert lines[told + 1 : told + 6] == [
+        "  the trial ended early: ended by signal 11 (SIGSEGV)",
+        "  single    400 ms a model step", "  stack     200 ms a model step",
+        "  compiled  fell out: no compiler", "  taken: stack",
+    ]  # fmt: skip
+    assert re.search(r"To do: \d+ of \d+ runs, 0 notebooks; about [\d.]+ hours here.", out)
+    assert "Too long? A smaller one: make replicate PROFILE=quick" in out
+
+
+def test_units_on_a_gpu_are_stacks_and_of_convolutions_experiments():
+    args = argparse.Namespace(engine="trial", plain=False)
+    its = replicate.Replication(args, "paper", torch.device("cpu"), profiles.plan("paper"))
+    units = replicate.units_of(its)
+    runs = [run for unit in units for run in unit]
+    assert len(runs) == len(set(runs)) == sum(len(seeds) for _, seeds in its.plan)
+    for unit in units:
+        if unit[0][0].network == "fc":
+            assert len(unit) <= runner.AT_ONCE
+        else:
+            assert len({settings for settings, _ in unit}) == 1
+    args.engine = "single"
+    assert replicate.units_of(its) == [[(s, seed) for seed in seeds] for s, seeds in its.plan]
+    args.plain = True  # seed by seed
+    assert replicate.units_of(its) == [[run] for run in profiles.in_order(its.plan)]
 
 
 def call(capsys, data_dir, runs, *words):
@@ -151,12 +213,14 @@ def test_a_second_time_does_nothing_and_says_so(undisturbed, data_dir, capsys):
 
 
 def test_an_edited_loss_runs_again(undisturbed, data_dir, capsys, monkeypatch):
-    monkeypatch.setattr(results, "LOADED", "edited")
+    edited = dict.fromkeys(provenance.LOADED, "0" * 16)
+    monkeypatch.setattr(provenance, "LOADED", edited)
+    monkeypatch.setattr(provenance, "STACKED", edited)
     status, out, _ = call(capsys, data_dir, undisturbed, *PLAIN, "--plan")
     assert (
         status == 0
         and f"To do: {COUNT} of {COUNT} runs" in out
-        and "VAE, seed 0: other code" in out
+        and "VAE, seed 0: other training and scoring code" in out
     )
 
 
@@ -175,7 +239,7 @@ def test_more_seeds_run_only_what_is_new(undisturbed, data_dir, capsys):
     [
         (
             ("--profile", "fast"),
-            "unknown profile 'fast'; the profiles are smoke, quick, evening, paper",
+            "unknown profile 'fast'; the profiles are " + ", ".join(profiles.PROFILES),
         ),
         (("--seeds", "0"), "SEEDS must be a whole number from 1 to 100"),
         (("--seeds", "101"), "SEEDS must be a whole number from 1 to 100"),
@@ -225,22 +289,28 @@ def test_a_plan_tells_each_data_set(undisturbed, data_dir, capsys):
             len(profiles.plan("smoke", data=data)),
             profiles.PROFILES["smoke"].parts[data].common["steps"],
         )
-        assert (
-            f"  {facts.title}: {count} settings, {3 * count} runs of {steps} steps; against the paper's setting: "
-            in out
-        )
+        what = f"{count} settings, {3 * count} runs of {steps} steps; against the paper: "
+        assert f"  {facts.title}: {what}" in out
 
 
 def test_notebooks_and_all(undisturbed, data_dir, tmp_path):
-    """`make replicate PROFILE=smoke` as users run it, on the small data: every notebook, every output, and nothing the second time.
+    """`make replicate PROFILE=smoke` as users run it: every notebook and output, nothing twice.
 
-    To save minutes, only four experiments are left to be made; the others have their results, and a page.
+    To save minutes, only four experiments are left to be made.
     """
     runs, figures_dir, left = tmp_path / "runs", tmp_path / "figures" / "smoke", some(PLAN)
     copy_but(undisturbed, runs, left)
     (figures_dir / "notebooks").mkdir(parents=True)
+    args = argparse.Namespace(
+        data=str(data_dir), runs=str(runs), figures_dir=str(tmp_path / "figures"), engine=None
+    )
+    its = replicate.Replication(args, "smoke", torch.device("cpu"), PLAN)
     for settings in (s for s, _ in PLAN if s not in left):
-        (figures_dir / "notebooks" / f"03_train_{settings.name}.html").write_text("made before")
+        job = replicate.job_of(its, [(settings, 0)])
+        for path in job.left:
+            path.write_text("made before")
+        job.stamp.parent.mkdir(parents=True, exist_ok=True)
+        job.stamp.write_text(f"{job.shown_by()} {job.files()}")
     words = ("--figures-dir", tmp_path / "figures")
     out, err = (process := start(data_dir, runs, *words)).communicate(timeout=600)
     assert process.returncode == 0, err
@@ -258,7 +328,7 @@ def test_notebooks_and_all(undisturbed, data_dir, tmp_path):
     }
     assert all(settings.label in pages[f"03_train_{settings.name}.html"] for settings in left)
     assert "| DIP-VAE-II (lambda_od 500) | 1 |" in out
-    assert "smoke profile: width 32 for 1200" in (figures_dir / "table_1.md").read_text()
+    assert "smoke profile: width 32 instead of 1200" in (figures_dir / "table_1.md").read_text()
     assert "small faces (for CelebA)" in (figures_dir / "table_2.md").read_text()
     assert scores(runs / "smoke") == scores(
         undisturbed / "smoke"
@@ -289,11 +359,13 @@ def test_a_published_sheet_of_celeba_holds_no_photograph(tmp_path):
     assert (made[:64] == 255).all() and (made[64:] == pixels[64:]).all()
 
 
-def test_the_seconds_of_runs_make_their_share(tmp_path):
-    done, half, none = (tmp_path / f"{name}.json" for name in ("done", "half", "none"))
+def test_complete_runs_make_their_share_of_the_seconds(tmp_path, capsys):
+    done, short, long = (tmp_path / f"{name}.json" for name in ("done", "short", "long"))
     done.touch()
-    half.with_suffix(".progress").write_text("50")
-    assert replicate.share_done({done: (10, 30.0), half: (100, 20.0), none: (10, 50.0)}) == 0.4
+    its = replicate.Replication(argparse.Namespace(), "smoke", torch.device("cpu"), [])
+    replicate.say_progress(its, {done: 40.0, short: 10.0, long: 50.0}, 60.0)
+    out = capsys.readouterr().out
+    assert "1 of 3 runs complete, 40 % of the training, about 90 s left" in out or "2 min" in out
 
 
 def test_figures_ask_only_for_data_sets_that_were_run(tmp_path):
@@ -311,11 +383,10 @@ def test_figures_ask_only_for_data_sets_that_were_run(tmp_path):
 def test_only_one_at_a_time(undisturbed, data_dir, capsys, monkeypatch):
     import fcntl
 
-    monkeypatch.setattr(results, "LOADED", "edited")
     with open(undisturbed / "smoke" / ".lock", "w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         status, _, err = call(capsys, data_dir, undisturbed, *PLAIN)
-    assert status == 1 and "another `make replicate`, visit or sweep is at work in" in err
+    assert status == 1 and "another `make replicate` or sweep is at work in" in err
 
 
 def test_a_failed_experiment_is_named_and_the_others_are_kept(
@@ -323,16 +394,19 @@ def test_a_failed_experiment_is_named_and_the_others_are_kept(
 ):
     ran = []
 
-    def fail_one(args, profile, settings, seeds, folder, pages, device):
-        if settings.beta == 60:
+    def fail_one(its, runs):
+        if runs[0][0].beta == 60:
             raise replicate.Stop("the loss is nan at step 7")
-        ran.append(settings.label)
+        ran.append(runs)
 
-    monkeypatch.setattr(replicate, "run_experiment", fail_one)
+    monkeypatch.setattr(replicate, "train", fail_one)
     status, out, err = call(capsys, data_dir, tmp_path, *PLAIN)
-    assert status == 1 and "FAILED 2D Shapes, beta-VAE (beta 60): the loss is nan at step 7" in out
     assert (
-        f"1 of {COUNT} experiments failed; the first: 2D Shapes, beta-VAE (beta 60)" in err
+        status == 1
+        and "FAILED 2D Shapes, beta-VAE (beta 60), seed 0: the loss is nan at step 7" in out
+    )
+    assert (
+        f"1 of {COUNT} trainings failed; the first: 2D Shapes, beta-VAE (beta 60), seed 0" in err
         and "complete runs are kept" in err
     )
-    assert len(ran) == COUNT - 1 == out.count("1 seed done")
+    assert len(ran) == COUNT - 1 == out.count(", seed 0 done")
