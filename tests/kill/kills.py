@@ -46,6 +46,12 @@ def copy_of_the_project(folder: Path) -> Path:
     return folder
 
 
+def hear_the_terminal() -> None:
+    """A job in the background, or under nohup, would hand on to its children to hear no signal."""
+    for number in TERMINAL:
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start(folder: Path) -> subprocess.Popen:
     """`make replicate` in its own group, as a terminal starts it; its words go to make.log."""
     names = ("PROFILE", "SEEDS", "DEVICE", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "DIPVAE_PARENT")
@@ -55,6 +61,7 @@ def start(folder: Path) -> subprocess.Popen:
         return subprocess.Popen(
             [*COMMAND, f"PYTHON={sys.executable}"], cwd=folder, env=environment,
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            preexec_fn=hear_the_terminal,
         )  # fmt: skip
 
 
