@@ -1,12 +1,16 @@
 """What a run leaves: its result file; of the first seed of Table 1's rows picture and decoder.
 
 One function, `write_result`, for every way of training: it scores a trained model and writes all.
+Where a score has changed since, results that left codes are scored again, without training:
+
+    python -m replication.record results/evening
 """
 
 import dataclasses
 import hashlib
 import io
 import platform
+import sys
 import time
 from pathlib import Path
 
@@ -62,21 +66,20 @@ def write_result(
     return result
 
 
-def rescore(path: Path, names: list[str], discrete: list[bool]) -> dict:
+def rescore(path: Path) -> None:
     """Score a result, whose training still counts, again by its codes, and write it.
 
     Raises BadResult or BadCodes where it or they are damaged, ValueError where it left none.
     """
     result = results.read(path)
-    settings, seed = Settings(**result["settings"]), result["seed"]
     if not result["codes"]:
         raise ValueError(f"{path} left no codes; run it again")
     mu, factors = codes.read_codes(path.with_name(result["codes"]["file"]))
-    told = (names, discrete, settings, scores.scores_seed(seed))
+    settings, sap = Settings(**result["settings"]), result["metrics"]["sap"]
+    told = (sap["factors"], sap["discrete"], settings, scores.scores_seed(result["seed"]))
     result["metrics"] |= scores.scores_of_codes(mu, factors, *told) | {"unrounded": None}
-    result["code"]["scoring"] = provenance.LOADED["scoring"]
+    result["code"] = result["code"] | {"scoring": provenance.LOADED["scoring"]}
     results.write(path, result)
-    return result
 
 
 def leave_pictures(path: Path, model: models.VAE, data: Packed, kl_per_latent: list[float]) -> dict:
@@ -130,3 +133,9 @@ def diverged(path: Path, data_identity: str) -> str | None:
         return note["message"] if made_by == (provenance.STACKED, data_identity) else None
     except (OSError, ValueError, KeyError):
         return None
+
+
+if __name__ == "__main__":
+    for path in (path for folder in sys.argv[1:] for path in sorted(Path(folder).glob("*.json"))):
+        rescore(path)
+        print(f"{path} scored again")

@@ -34,6 +34,7 @@ from dipvae_src.data import Packed
 from dipvae_src.models import SIDE
 from dipvae_src.settings import Settings
 from replication import datasets, jobs, profiles, provenance, results
+from replication.codes import FACTORS
 from replication.engine import runner, trial
 from replication.engine.stack import Run, shape_of
 from replication.jobs import Job, Pool, Stop, clock, command, from_notebooks, short
@@ -396,7 +397,7 @@ def publish(args: argparse.Namespace) -> None:
     found = results.collect(source, plan)
     if not all(provenance.is_present(result["code"]) for result in found):
         raise Stop(f"the results in {source} were made by other code; run `make replicate` first")
-    for old in [*target.glob("*.json"), *target.glob("*.png")]:
+    for old in (old for end in ("json", "png", "npz") for old in target.glob(f"*.{end}")):
         old.unlink()
     for result in found:
         path = results.path_of(source, Settings(**result["settings"]), result["seed"])
@@ -406,6 +407,9 @@ def publish(args: argparse.Namespace) -> None:
             content = without_photographs(picture) if is_celeba else picture.read_bytes()
             results.write_whole(target / picture.name, content)
             result["picture"]["sha256"] = hashlib.sha256(content).hexdigest()
+        if result["codes"]:
+            for file in (result["codes"]["file"], FACTORS):
+                results.write_whole(target / file, path.with_name(file).read_bytes())
         results.write(target / path.name, result)
     what = f"{len(copied)} of {len(planned)} results copied to {short(target)}"
     print(f"{what}; commit them, then run `make figures readme`")

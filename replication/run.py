@@ -76,7 +76,7 @@ def pack(out: Path, archive: Path) -> None:
     """The results in one small file; weights and checkpoints, which are large, stay."""
     with tarfile.open(archive, "w:gz") as file:
         for path in sorted(out.glob("*")):
-            if path.suffix in (".json", ".png", ".diverged"):
+            if path.suffix in (".json", ".png", ".npz", ".diverged"):
                 file.add(path, path.name)
 
 

@@ -187,6 +187,11 @@ def train_unit(
         torch.set_num_threads(1)  # one process a core: no result depends on how many there are
     data = datasets.load(runs[0][0].data, data_dir, where)
     unit = Unit(profile, list(runs), data, Path(out), **options)
+    for run in unit.runs:  # a score that has changed since takes no training
+        reason = results.why_not(unit.path(run), *run, data.identity)
+        if reason == "other scoring code" and profiles.leaves_codes(run[0]):
+            record.rescore(unit.path(run))
+            unit.log(f"{run[0].label}, seed {run[1]}: scored again by its codes")
     todo = unit.pending()
     for run in unit.runs:
         if run not in todo and unit.path(run).exists():

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from dipvae_src.sap import sap_score
-from replication import codes
+from replication import codes, results, run, scores
+from replication.engine import runner
 
 
 def left(folder, mu, factors=None):
@@ -64,3 +65,31 @@ def test_damaged_files_are_refused_by_name(tmp_path, damage):
         path.write_bytes(codes.packed(codes=codes.rounded(mu)[0], ends=ends))
     with pytest.raises(codes.BadCodes, match=r"\.npz"):
         codes.read_codes(path)
+
+
+def test_a_result_is_scored_again_from_its_codes_alone(data_dir, tiny, tmp_path, monkeypatch):
+    """The same scores by the same code; by another scoring code no training takes place."""
+    kept = run.run("smoke", tiny, 1, data_dir, tmp_path, log=lambda line: None)
+    path = results.path_of(tmp_path, tiny, 1)
+    mu, factors = codes.read_codes(path.with_name(kept["codes"]["file"]))
+    sap = kept["metrics"]["sap"]
+    assert scores.rounded(sap_score(mu, factors, sap["discrete"]).score) == sap["score"]
+    assert len(mu) == kept["metrics"]["images"] and kept["metrics"]["unrounded"] is not None
+    older = kept | {"code": kept["code"] | {"scoring": "0" * 16}}
+    results.write(path, older)
+    monkeypatch.setattr(runner, "train", None)  # would fail if it were called
+    again = run.run("smoke", tiny, 1, data_dir, tmp_path, log=lambda line: None)
+    assert again["metrics"]["sap"] == sap and again["code"] == kept["code"]
+    assert again["metrics"]["zdiff"] == kept["metrics"]["zdiff"]
+    assert again["metrics"]["unrounded"] is None and again["losses"] == kept["losses"]
+
+
+def test_altered_codes_are_no_result(data_dir, tiny, tmp_path):
+    kept = run.run("smoke", tiny, 1, data_dir, tmp_path, log=lambda line: None)
+    path = results.path_of(tmp_path, tiny, 1)
+    file = path.with_name(kept["codes"]["file"])
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(results.BadResult, match="codes.npz is not the file that"):
+        results.read(path)
