@@ -100,8 +100,8 @@ def finding() -> str:
     steadier = luck[luck["answer"] == "steadier"]
     names = "; ".join(f"{r.model} in {r.score}" for r in steadier.itertuples())
     return (
-        f"**What was found** on 2D Shapes, by the paper's network after {steps:,} steps, with {seeds} "
-        f"seeds a model: of the paper's {len(kinds)} claims, {counts}."
+        f"**What was found** on 2D Shapes, by the paper's network after {steps:,} steps and with "
+        f"{seeds} seeds a model: of the paper's {len(kinds)} claims, {counts}."
         + (f" Less a matter of luck than the VAE: {names}." if names else "")
     )
 
