@@ -280,27 +280,31 @@ def write(unit: Unit, run: Run, model, history: list[dict], seconds: float, how=
 def train_stack(unit: Unit, runs: list[Run], way: str) -> Exception | None:
     """Train `runs` at once, score and write them, or save them in time; what failed in training.
 
-    OSError, of a full disk say, and ValueError are raised: no other way of training mends them.
+    What no other way mends is raised: bad input, and OSError of a checkpoint on a full disk.
     """
     waiting = waiting_in(unit.out, unit.log)
     path = unit.out / "checkpoints" / f"{name_of(runs)}.npz"
     path = next((path for path, its in waiting.items() if set(runs) <= set(its)), path)
-    saved, failure = time.perf_counter(), None
+    stack, saved, unsaved, failure = None, 0.0, None, None
 
     def stop() -> bool:
-        nonlocal saved
+        nonlocal saved, unsaved
         if time.perf_counter() - saved > unit.save_every:
-            save(unit, stack, path)
+            try:
+                save(unit, stack, path)
+            except OSError as error:
+                unsaved = error
+                raise
             saved = time.perf_counter()
         return unit.clock.left() <= 0
 
     try:
         stack = begin(unit, runs, way, path)
-        step, seconds = stack.step, stack.seconds
+        step, seconds, saved = stack.step, stack.seconds, time.perf_counter()
         ended = stack.train(stop)
-    except (OSError, ValueError, TypeError):
-        raise
     except Exception as error:  # whatever a driver or a compiler may raise; MemoryError
+        if error is unsaved or (stack is None and not trial.is_out_of_memory(error)):
+            raise
         failure = error.with_traceback(None)  # which would hold the stack
         failure.__context__ = failure.__cause__ = None
     if failure:

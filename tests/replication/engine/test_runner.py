@@ -156,21 +156,23 @@ def test_stopped_in_scoring_the_rest_is_scored_later(undisturbed, make, tmp_path
     assert not (tmp_path / "old").exists()
 
 
-@pytest.mark.parametrize("where", ["write_result", "_advance"])
+@pytest.mark.parametrize("where", ["scoring", "saving"])
 def test_where_a_disk_is_full_the_last_checkpoint_is_kept(
     undisturbed, make, tmp_path, monkeypatch, where
 ):
-    advance = stack.Stack._advance
+    save = checkpoints.save
 
-    def full(*arguments):
-        if where == "_advance":
-            advance(*arguments)
-            if arguments[0].step < 40:
-                return
+    def full(*_):
         raise OSError("could not write it: No space left on device; free some space")
 
+    def full_at_step_40(path, made):
+        return full() if made.step >= 40 else save(path, made)
+
     with monkeypatch.context() as patched, pytest.raises(OSError, match="free some space"):
-        patched.setattr(record if where == "write_result" else stack.Stack, where, full)
+        if where == "scoring":
+            patched.setattr(record, "write_result", full)
+        else:
+            patched.setattr(checkpoints, "save", full_at_step_40)
         make(save_every=1e-9)
     assert len(waiting(tmp_path)) == 1
     unit = make()
