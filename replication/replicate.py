@@ -223,6 +223,11 @@ def try_device(its: Replication) -> None:
             except Stop as error:
                 print(f"  the trial ended early: {error}")
             outcomes = trial.read(out)
+        print(*outcomes, sep="\n")
+        if all(outcome.fell_out for outcome in outcomes):
+            raise Stop(
+                f"nothing trains on this {its.device.type} device; use DEVICE=cpu or mend it"
+            )
         its.way = trial.fastest(outcomes)
         print(*outcomes, f"  taken: {its.way.way}", sep="\n", flush=True)
     os.environ[runner.WAY] = its.way.way  # of the processes that train

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from dipvae_src.settings import Settings
 from replication import jobs, profiles, provenance, replicate, results, run
-from replication.engine import runner
+from replication.engine import runner, trial
 from replication.show import summary, tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,6 +63,12 @@ def copy_but(source: Path, target: Path, left_out: list[Settings]) -> None:
     for settings in left_out:
         for path in target.rglob(f"{settings.name}_seed*"):
             path.unlink()
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch):
+    """The command tells its children how to train; not the tests that follow."""
+    monkeypatch.setenv(runner.WAY, "")
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +164,6 @@ def test_on_a_gpu_a_trial_says_the_hours_and_the_way(data_dir, tmp_path, capsys,
 
     monkeypatch.setattr(replicate, "command", command)
     monkeypatch.setattr(profiles, "keeps_pictures", lambda *_: True)
-    monkeypatch.setenv("DIPVAE_WAY", "")
     words = ("--plain", "--profile", "evening", "--device", "cpu", "--engine", "trial", "--plan")
     status, out, err = call(capsys, data_dir, tmp_path, *words)
     assert (status, err) == (0, "")
@@ -174,6 +179,17 @@ def test_on_a_gpu_a_trial_says_the_hours_and_the_way(data_dir, tmp_path, capsys,
     ]  # fmt: skip
     assert re.search(r"To do: \d+ of \d+ runs, 0 notebooks; about [\d.]+ hours here.", out)
     assert "Too long? A smaller one: make replicate PROFILE=quick" in out
+
+
+@pytest.mark.parametrize("fell_out", [[], ["CUDA error: no kernel image is available"]])
+def test_a_gpu_on_which_nothing_trains_is_said(data_dir, tmp_path, capsys, monkeypatch, fell_out):
+    monkeypatch.setattr(replicate, "command", lambda *_: None)
+    outcomes = [trial.Outcome("single", 0.0, why) for why in fell_out]
+    monkeypatch.setattr(trial, "read", lambda _: outcomes)
+    words = ("--profile", "smoke", "--device", "cpu", "--engine", "trial", "--plain")
+    status, out, err = call(capsys, data_dir, tmp_path, *words)
+    assert status == 1 and all(why in out for why in fell_out)
+    assert err == "error: nothing trains on this cpu device; use DEVICE=cpu or mend it\n"
 
 
 def test_units_on_a_gpu_are_stacks_and_of_convolutions_experiments():
