@@ -101,7 +101,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / ".lock", "w")  # noqa: SIM115
+        lock = open(folder / ".lock", "w", encoding="utf-8")  # noqa: SIM115
     except OSError as error:
         raise OSError(f"could not write {folder / '.lock'}: {told(error)}") from error
     with lock:

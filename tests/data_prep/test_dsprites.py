@@ -310,7 +310,9 @@ def test_wrong_animations_are_refused(tmp_path):
 
 def test_calibration_on_an_animation_like_the_published_one(tmp_path):
     """The outlines of shapes2d are right on all frames, known by hash, and others are not."""
-    with open(Path(shapes2d.__file__).with_name("shapes2d_frames.csv"), newline="") as file:
+    with open(
+        Path(shapes2d.__file__).with_name("shapes2d_frames.csv"), encoding="utf-8", newline=""
+    ) as file:
         labels = [[int(row[name]) for name in shapes2d.FACTORS] for row in csv.DictReader(file)]
     save_animation(tmp_path / "a.gif", shapes2d.render(np.array(labels)))
     classes, images = calibrate.labelled_frames(tmp_path / "a.gif")

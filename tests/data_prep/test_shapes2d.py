@@ -36,7 +36,7 @@ def whole_set() -> np.ndarray:
 
 
 def read_frames() -> list[dict]:
-    with open(FRAMES, newline="") as file:
+    with open(FRAMES, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 

@@ -100,7 +100,7 @@ def copied(tmp_path) -> Path:
     ],
 )  # fmt: skip
 def test_training_and_scoring_have_a_hash_each(copied, name, plain, stacked):
-    with open(copied / name, "a") as file:
+    with open(copied / name, "a", encoding="utf-8") as file:
         file.write("\nX = 1\n")
     for way, part, before in (
         (False, plain, provenance.LOADED),

@@ -155,7 +155,7 @@ def test_on_a_gpu_a_trial_says_the_hours_and_the_way(data_dir, tmp_path, capsys,
 
     def command(module, *words):
         asked.append((module, *words[:-1]))
-        with open(words[-1], "a") as file:
+        with open(words[-1], "a", encoding="utf-8") as file:
             for way, seconds, fell_out in (
                 ("single", 0.4, ""), ("stack", 0.2, ""), ("compiled", 0.0, "no compiler"),
             ):  # fmt: skip
@@ -399,7 +399,7 @@ def test_figures_ask_only_for_data_sets_that_were_run(tmp_path):
 def test_only_one_at_a_time(undisturbed, data_dir, capsys, monkeypatch):
     import fcntl
 
-    with open(undisturbed / "smoke" / ".lock", "w") as held:
+    with open(undisturbed / "smoke" / ".lock", "w", encoding="utf-8") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         status, _, err = call(capsys, data_dir, undisturbed, *PLAIN)
     assert status == 1 and "another `make replicate` or sweep is at work in" in err

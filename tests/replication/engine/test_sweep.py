@@ -150,7 +150,7 @@ def test_a_node_that_is_not_as_the_sweep_has_it_is_refused(job, runs, tmp_path, 
 def test_a_unit_waits_for_the_one_before_it(runs, job):
     """As where Ray gave up a worker that lives on: the second finds everything made."""
     book, found = book_of(job, runs[:2]), []
-    with open(book, "a") as held:
+    with open(book, "a", encoding="utf-8") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         second = threading.Thread(target=lambda: found.append(sweep.unit(job, runs[:2])))
         second.start()
@@ -233,7 +233,7 @@ def test_data_that_are_not_there_are_refused(command, tmp_path):
 
 
 def test_two_sweeps_do_not_share_a_folder(command, tmp_path):
-    with open(tmp_path / ".lock", "w") as held:
+    with open(tmp_path / ".lock", "w", encoding="utf-8") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         status, _, err = command()
     assert status == 1 and err.startswith("error: another `make replicate` or sweep is at work in")
@@ -252,7 +252,7 @@ def test_a_sweep_waits_for_the_workers_of_one_that_was_killed(
     """They live some seconds longer; what they write until then counts."""
     book, said = tmp_path / "logs" / "stack-one.log", []
     book.parent.mkdir()
-    with open(book, "w") as held:
+    with open(book, "w", encoding="utf-8") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         second = threading.Thread(target=lambda: said.append(command()))
         second.start()
