@@ -3,6 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
+.SILENT:
 .DEFAULT_GOAL := help
 .PHONY: help env env-notebooks env-lab env-test data plan train replicate figures test test-browser
 .PHONY: test-kill lint sweep bench publish readme lab notebooks-clean clean distclean
