@@ -225,11 +225,10 @@ def try_device(its: Replication) -> None:
             outcomes = trial.read(out)
         print(*outcomes, sep="\n")
         if all(outcome.fell_out for outcome in outcomes):
-            raise Stop(
-                f"nothing trains on this {its.device.type} device; use DEVICE=cpu or mend it"
-            )
+            device = its.device.type
+            raise Stop(f"nothing trains on this {device} device; use DEVICE=cpu or mend it")
         its.way = trial.fastest(outcomes)
-        print(*outcomes, f"  taken: {its.way.way}", sep="\n", flush=True)
+        print(f"  taken: {its.way.way}", flush=True)
     os.environ[runner.WAY] = its.way.way  # of the processes that train
 
 

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from replication.show import summary, tables
 ROOT = Path(__file__).resolve().parents[2]
 PLAN = profiles.plan("smoke")  # each with one seed
 COUNT = len(PLAN)
+ALONE = threading.Lock()
 SHAPES = profiles.plan("smoke", data="shapes2d")
 
 
@@ -122,12 +124,11 @@ def test_a_killed_replication_goes_on_and_ends_the_same(undisturbed, data_dir, t
 
 
 def here(its, runs):
-    """As replicate.train does it, in this process."""
-    rows, data_set = runner.rows_of(runs), runs[0][0].data
-    again = runner.runs_of(its.profile, rows, data_set)
-    runner.train_unit(
-        its.profile, again, its.args.data, its.folder, its.device.type, log=lambda line: None
-    )
+    """As replicate.train does it, in this process: one after the other."""
+    again = runner.runs_of(its.profile, runner.rows_of(runs), runs[0][0].data)
+    places = (its.args.data, its.folder, its.device.type)
+    with ALONE:
+        runner.train_unit(its.profile, again, *places, log=lambda line: None)
 
 
 def test_stacks_train_2d_shapes_and_the_plain_loop_the_rest(

@@ -43,7 +43,9 @@ def test_leaves_result_picture_and_decoder_and_is_not_made_again(command, data_d
     assert (status, err) == (0, "")
     paths = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file())
     stem = "dip-vae-ii_5_seed"
-    assert paths == [f"{stem}0.json", f"{stem}0.png", f"{stem}1.json", f"kept/{stem}0.npz"]
+    runs_files = [f"{stem}{n}.{end}" for n in (0, 1) for end in ("codes.npz", "json")]
+    shown = [f"{stem}0.png", f"kept/{stem}0.npz", "factors.npz"]
+    assert paths == sorted([*runs_files, *shown])
     first = (tmp_path / f"{stem}0.json").read_bytes()
     result = results.read(tmp_path / f"{stem}0.json")
     assert (
@@ -124,9 +126,9 @@ def test_another_reading_is_a_run_of_its_own_without_a_picture(command, tmp_path
     assert status == 0 and "DIP-VAE-II (lambda_od 5), running covariance, seed 0" in out
     result = results.read(tmp_path / "dip-vae-ii_5_running-covariance_seed0.json")
     assert result["settings"]["memory"] == 0.9 and result["picture"] is None
-    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == [
-        "dip-vae-ii_5_running-covariance_seed0.json"
-    ]
+    stem = "dip-vae-ii_5_running-covariance_seed0"
+    names = {p.name for p in tmp_path.rglob("*") if p.is_file()}
+    assert names == {f"{stem}.json", f"{stem}.codes.npz", "factors.npz"}
 
 
 def test_in_short_is_what_there_is_of_a_runs_scores():
