@@ -23,7 +23,7 @@ from replication.show import claims, summary, tables
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = page.ENVIRONMENT.get_template("words.html").module
-VERDICTS = ("reproduced", "not reproduced", "undecided", "needs data")  # by their first words
+VERDICTS = ("reproduced", "not reproduced", "undecided", "needs CelebA")  # by their first words
 TOP = "trade_off"  # the figure below the verdicts
 Parts = dict[str, summary.ProfileResults]  # by data set; 2D Shapes is always there
 

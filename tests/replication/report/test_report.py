@@ -281,17 +281,17 @@ def test_third_moments_are_told_as_the_runs_have_them(made):
 def test_verdicts_are_counted_by_how_they_begin(made):
     verdicts = [
         "reproduced, at 60 steps", "not reproduced", "not reproduced",
-        "undecided (a model ignores its latents)", "needs data (on DRAWN: reproduced)",
+        "undecided (a model ignores its latents)", "needs CelebA (on DRAWN: reproduced)",
     ]  # fmt: skip
     shown = results_of(made)["shapes2d"]
     found = Page(report.at_a_glance(shown, pd.DataFrame({"verdict": verdicts})))
     assert [(a["class"], text) for _, a, text in found.all("li")] == [
         ("reproduced", "1 reproduced"), ("not", "2 not reproduced"), ("undecided", "1 undecided"),
-        ("needs", "1 needs data"),
+        ("needs", "1 needs CelebA"),
     ]  # fmt: skip
     assert (
         "Of 5 claims of the paper 1 is reproduced, 2 are not reproduced, 1 is undecided and "
-        "1 needs data that are not here." in found.texts("p")[1]
+        "1 needs CelebA, which is not here." in found.texts("p")[1]
     )
 
 
