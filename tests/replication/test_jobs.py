@@ -108,13 +108,15 @@ def test_what_a_killed_command_started_ends_with_it_whatever_it_is_busy_with(tmp
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "busy.ipynb")
     words = ["replication.notebooks", tmp_path / "busy.ipynb", "--out", tmp_path / "out.ipynb"]
     code = f"from replication import jobs; jobs.command(*{list(map(str, words))!r})"
+    if how != signal.SIGKILL:  # under nohup it would be ignored, as it should be
+        code = f"import signal; signal.signal({int(how)}, signal.SIG_DFL)\n{code}"
     environment = os.environ | dict([mark.split("=")])
     starter = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environment)
     try:
         seconds_until(lambda: ready.exists() or starter.poll() is not None)
         assert len(running(mark)) == 3
         starter.send_signal(how)
-        starter.wait()
+        starter.wait(timeout=60)
         assert seconds_until(lambda: not running(mark)) < 2
     finally:
         starter.kill()
