@@ -12,7 +12,7 @@ STEPS = ("reconstruction", "kl", "penalty")
 
 
 def whole_result(settings: Settings, seed: int = 2) -> dict:
-    """A whole result of a run, its picture left out."""
+    """A whole result of a run, its picture and codes left out."""
     rng, latents = np.random.default_rng(seed), settings.latents
     names = ["a", "b", "c"]
     root = rng.normal(size=(latents, latents))
@@ -24,7 +24,7 @@ def whole_result(settings: Settings, seed: int = 2) -> dict:
         "other_errors": {"absolute": 0.03, "sampled": 0.02}, "kl_per_latent": kl.tolist(),
         "covariance_of_means": (root @ root.T).tolist(),
         "mean_variance": rng.random(latents).tolist(),
-        "sap": None, "zdiff": None,
+        "sap": None, "zdiff": None, "unrounded": None,
     }  # fmt: skip
     if settings.data != "chairs":
         score = float((top[1] - top[0]).mean())
@@ -47,6 +47,6 @@ def whole_result(settings: Settings, seed: int = 2) -> dict:
         "format": results.FORMAT, "profile": "smoke", "settings": dataclasses.asdict(settings),
         "seed": seed, "code": provenance.LOADED, "versions": {"python": "3.11.7"}, "device": "cpu",
         "data": {"name": "2D Shapes", "source": "rendered", "identity": IDENTITY}, "threads": 1,
-        "minutes": 0.5, "metrics": metrics, "picture": None,
+        "minutes": 0.5, "metrics": metrics, "picture": None, "codes": None,
         "losses": [{"step": step} | dict.fromkeys(STEPS, 1.0) for step in (1, settings.steps)],
     }  # fmt: skip

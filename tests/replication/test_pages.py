@@ -15,6 +15,7 @@ from latex2mathml.converter import convert
 from whole import whole_result
 
 from replication import jobs, profiles, provenance, replicate, results
+from replication.codes import FACTORS
 from replication.notebooks import MATH
 from replication.report import report
 from replication.show import published, summary
@@ -123,12 +124,17 @@ def test_a_broken_committed_file_ends_in_a_sentence(
 
 
 def write_whole_result(folder: Path, settings, seed: int) -> None:
-    """A made-up result, with its picture where its run keeps one."""
+    """A made-up result, with picture and codes where its run leaves them."""
     path, result = results.path_of(folder, settings, seed), whole_result(settings, seed)
     if profiles.keeps_pictures(settings, seed):
         results.write_whole(path.with_suffix(".png"), b"picture")
         digest = hashlib.sha256(b"picture").hexdigest()
         result["picture"] = {"file": path.with_suffix(".png").name, "sha256": digest}
+    if profiles.leaves_codes(settings):
+        left, digest = path.with_suffix(".codes.npz"), hashlib.sha256(b"codes").hexdigest()
+        results.write_whole(left, b"codes")
+        results.write_whole(path.with_name(FACTORS), b"factors")
+        result["codes"] = {"file": left.name, "sha256": digest}
     results.write(path, result)
 
 

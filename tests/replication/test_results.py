@@ -11,9 +11,15 @@ import numpy as np
 import pytest
 from whole import IDENTITY, whole_result
 
-from replication import profiles, provenance, results
+from replication import forms, profiles, provenance, results
 
 OTHER = {"training": "0" * 16, "scoring": "1" * 16}
+
+
+@pytest.fixture(autouse=True)
+def without_codes(monkeypatch):
+    """test_codes.py asks for what a run publishes; here no run does."""
+    monkeypatch.setattr(forms, "leaves_codes", lambda settings: False)
 
 
 @pytest.fixture
@@ -292,7 +298,7 @@ def test_pictures_are_checked(path, result, tiny):
         results.read(path)
     file.rmdir()
     file.write_bytes(b"another picture")
-    with pytest.raises(results.BadResult, match=f"{file} is not the picture that {path.name}"):
+    with pytest.raises(results.BadResult, match=f"{file} is not the file that {path.name}"):
         results.read(path)
     row = profiles.table_1()[0]
     with pytest.raises(results.BadResult, match="picture` is None, not named values"):
