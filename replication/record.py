@@ -6,9 +6,11 @@ Where a score has changed since, results that left codes are scored again, witho
     python -m replication.record results/evening
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import io
+import os
 import platform
 import sys
 import time
@@ -26,6 +28,7 @@ from replication import codes, profiles, provenance, results, scores
 from replication.machine import name_of
 
 KEPT_LATENTS = 2_000  # test images whose latents are kept beside the pictures
+PROGRESS = "DIPVAE_PROGRESS"  # in the environment: the folder where runs note how far they are
 
 
 def write_result(
@@ -114,6 +117,26 @@ def in_short(metrics: dict) -> str:
     """A run's scores in a line."""
     sap = f"SAP {metrics['sap']['score']:.3f}, " if metrics["sap"] else ""
     return f"{sap}reconstruction error {metrics['reconstruction_error']:.4f}"
+
+
+# --- how far runs are ---
+
+
+def note_step(path: Path, step: int) -> None:
+    """A line more with the step that the run of the result at `path` is at, where one is asked for.
+
+    The command that started us asks, by the name of a folder in the environment.
+    """
+    if folder := os.environ.get(PROGRESS):
+        with contextlib.suppress(OSError), open(Path(folder) / path.stem, "a") as file:  # for show
+            print(step, file=file)
+
+
+def noted_steps(folder: Path, path: Path) -> tuple[int, int]:
+    """The first step (a stack may go on from a checkpoint) and the last that a run noted there."""
+    note = folder / path.stem
+    steps = note.read_text().split() if note.exists() else [0]
+    return int(steps[0]), int(steps[-1])
 
 
 # --- runs that diverged ---

@@ -33,13 +33,12 @@ from PIL import Image
 from dipvae_src.data import Packed
 from dipvae_src.models import SIDE
 from dipvae_src.settings import Settings
-from replication import datasets, jobs, profiles, provenance, results
+from replication import datasets, jobs, profiles, provenance, record, results
 from replication.codes import FACTORS
 from replication.engine import runner, trial
 from replication.engine.stack import Run, shape_of
 from replication.jobs import Job, Pool, Stop, clock, command, from_notebooks, short
 from replication.machine import device_of, usable_cores
-from replication.record import png
 from replication.show import summary
 
 ROOT = provenance.ROOT
@@ -232,12 +231,18 @@ def try_device(its: Replication) -> None:
     os.environ[runner.WAY] = its.way.way  # of the processes that train
 
 
-def train_all(its: Replication, todo: list[list[Run]], pending: dict[Run, str]) -> None:
-    """Train units, as many at a time as there are cores; Stop naming those that failed."""
-    weights = {results.path_of(its.folder, *run): seconds_of(its, run) for run in pending}
+def train_all(
+    its: Replication, todo: list[list[Run]], pending: dict[Run, str], later: float
+) -> None:
+    """Train units, as many at a time as there are cores; Stop naming those that failed.
+
+    `later`: seconds of what comes after the training, for the time that is said to be left.
+    """
+    costs = {run: seconds_of(its, run) + RUN_SECONDS for run in pending}
     start = said = time.perf_counter()
     every, failures = 10 if sys.stdout.isatty() else 30, []
-    with Pool(its.workers) as pool:
+    with tempfile.TemporaryDirectory() as notes, Pool(its.workers) as pool:
+        os.environ[record.PROGRESS] = notes
         futures = {pool.submit(train, its, runs): title(its, runs) for runs in todo}
         waiting = set(futures)
         while waiting:
@@ -248,21 +253,37 @@ def train_all(its: Replication, todo: list[list[Run]], pending: dict[Run, str]) 
                     its.say(f"FAILED {failures[-1]}")
                 else:
                     its.say(f"{futures[future]} done")
-            if waiting and time.perf_counter() - said > every:
+            if costs and waiting and time.perf_counter() - said > every:
                 said = time.perf_counter()
-                say_progress(its, weights, said - start)
+                at_once = min(its.workers, len(todo))
+                its.say(progress(its.folder, costs, Path(notes), said - start, at_once, later))
     if failures:
         what = f"{len(failures)} of {len(todo)} trainings failed; the first: {failures[0]}"
         raise Stop(f"{what}. The complete runs are kept.")
 
 
-def say_progress(its: Replication, weights: dict[Path, float], spent: float) -> None:
-    """How much of the training is complete (result path: seconds), how long the rest takes."""
-    complete = [seconds for path, seconds in weights.items() if path.exists()]
-    share = sum(complete) / max(sum(weights.values()), 1e-9)
-    left = f", about {duration(spent * (1 / share - 1))} left" if share > 0.02 else ""
-    what = f"{len(complete)} of {len(weights)} runs complete, {100 * share:.0f} % of the training"
-    its.say(f"{what}{left}")
+def progress(
+    folder: Path, costs: dict[Run, float], notes: Path, spent: float, at_once: int, later: float
+) -> str:
+    """How far a training is after `spent` seconds, and how long all of it will take yet.
+
+    `costs`: the seconds that each run was expected to take. What is left goes as it went so far,
+    beside one minute that went as expected, so that the first line is as good as the plan.
+    """
+    complete, done, here = 0, 0.0, 0.0
+    for run, seconds in costs.items():
+        path, steps = results.path_of(folder, *run), run[0].steps
+        training = seconds - RUN_SECONDS  # its scores come after it
+        first, step = record.noted_steps(notes, path)
+        if path.exists() and path.stat().st_mtime > time.time() - spent:  # no older one
+            complete, training, step = complete + 1, seconds, steps
+        done += training * step / steps
+        here += training * (step - first) / steps
+    left = sum(costs.values()) - done
+    share = done / (done + left)
+    left = left * (spent + 60) / (here + 60 * at_once) + later
+    what = f"{complete} of {len(costs)} runs complete, {100 * share:.0f} % of the training"
+    return f"{what}, about {duration(left)} left"
 
 
 # --- all of it ---
@@ -287,7 +308,7 @@ def replicate(args: argparse.Namespace) -> None:
         for run, reason in pending.items():
             if results.path_of(its.folder, *run).exists():
                 print(f"{title(its, [run])}: {reason}; made again, the old one goes to old/")
-        train_all(its, todo, pending)
+        train_all(its, todo, pending, len(stale) * NOTEBOOK_SECONDS / 2)
         if not args.train_only and not args.plain:
             jobs.show_all(jobs.not_done(show_jobs(its)), its.began)
     made = duration(time.perf_counter() - its.began)
@@ -380,7 +401,7 @@ def without_photographs(picture: Path) -> bytes:
     """A traversal sheet, its first row of test images white: CelebA's may not be passed on."""
     pixels = np.array(Image.open(picture))
     pixels[:SIDE] = 255
-    return png(pixels)
+    return record.png(pixels)
 
 
 def publish(args: argparse.Namespace) -> None:

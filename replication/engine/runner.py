@@ -13,6 +13,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -242,21 +243,24 @@ def smaller(failure: Exception, runs: list[Run], way: str, log: Callable) -> lis
 def train_single(unit: Unit, runs: list[Run]) -> None:
     """Each by the plain loop; one that is stopped leaves nothing."""
 
-    def progress(*_) -> None:
+    def progress(path: Path, step: int, steps: int) -> None:
+        if step % max(1, steps // 1000) == 0:
+            record.note_step(path, step)
         if unit.clock.left() <= 0:
             raise Stopped
 
     for settings, seed in runs:
         if unit.clock.left() < unit.seconds * settings.steps:
             return unit.log(f"{settings.label}, seed {seed}: would not end in time, not begun")
-        began = time.perf_counter()
+        began, path = time.perf_counter(), unit.path((settings, seed))
+        record.note_step(path, 0)
         try:
-            model, history = train(settings, seed, unit.data, progress)
+            model, history = train(settings, seed, unit.data, partial(progress, path))
         except Stopped:
             return unit.log(f"{settings.label}, seed {seed}: stopped; it starts again next time")
         except TrainingDiverged as error:
             unit.log(f"DIVERGED: {error}")
-            record.note_diverged(unit.path((settings, seed)), str(error), unit.data)
+            record.note_diverged(path, str(error), unit.data)
             continue
         seconds = time.perf_counter() - began
         unit.seconds = seconds / settings.steps
@@ -289,6 +293,8 @@ def train_stack(unit: Unit, runs: list[Run], way: str) -> Exception | None:
 
     def stop() -> bool:
         nonlocal saved, unsaved
+        for run in runs:
+            record.note_step(unit.path(run), stack.step)
         if time.perf_counter() - saved > unit.save_every:
             try:
                 save(unit, stack, path)

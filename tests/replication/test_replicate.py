@@ -20,7 +20,7 @@ from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from dipvae_src.settings import Settings
-from replication import jobs, profiles, provenance, replicate, results, run
+from replication import jobs, profiles, provenance, record, replicate, results, run
 from replication.engine import runner, trial
 from replication.show import summary, tables
 
@@ -71,6 +71,7 @@ def copy_but(source: Path, target: Path, left_out: list[Settings]) -> None:
 def own_environment(monkeypatch):
     """The command tells its children how to train; not the tests that follow."""
     monkeypatch.setenv(runner.WAY, "")
+    monkeypatch.setenv(record.PROGRESS, "")
 
 
 @pytest.fixture(scope="module")
@@ -376,13 +377,39 @@ def test_a_published_sheet_of_celeba_holds_no_photograph(tmp_path):
     assert (made[:64] == 255).all() and (made[64:] == pixels[64:]).all()
 
 
-def test_complete_runs_make_their_share_of_the_seconds(tmp_path, capsys):
-    done, short, long = (tmp_path / f"{name}.json" for name in ("done", "short", "long"))
-    done.touch()
-    its = replicate.Replication(argparse.Namespace(), "smoke", torch.device("cpu"), [])
-    replicate.say_progress(its, {done: 40.0, short: 10.0, long: 50.0}, 60.0)
-    out = capsys.readouterr().out
-    assert "1 of 3 runs complete, 40 % of the training, about 90 s left" in out or "2 min" in out
+@pytest.mark.parametrize(
+    ("spent", "notes", "words"),
+    [
+        (0, "", "0 of 3 runs complete, 0 % of the training, about 2 min left"),  # 210 / 2 + 20 s
+        (65, "0 30", "1 of 3 runs complete, 62 % of the training, about 60 s left"),  # 80 / 2 + 20
+        (440, "0 30", "1 of 3 runs complete, 62 % of the training, about 3 min left"),  # 80 * 2
+        (40, "30 30", "1 of 3 runs complete, 62 % of the training, about 60 s left"),
+    ],
+)
+def test_progress_moves_within_runs_and_what_is_left_goes_as_it_went(
+    tmp_path, monkeypatch, spent, notes, words
+):
+    """Two at a time of 80 s, complete but at first; 20 s; 100 s, half done, and 10 s of scores."""
+    runs = [(settings, 0) for settings, _ in SHAPES[:3]]
+    results.path_of(tmp_path, *runs[0]).touch()  # where no time is spent it is an older one
+    (tmp_path / results.path_of(tmp_path, *runs[2]).stem).write_text(notes or "0")
+    monkeypatch.setattr(replicate, "RUN_SECONDS", 10)
+    costs = dict(zip(runs, (80.0, 20.0, 110.0)))
+    assert replicate.progress(tmp_path, costs, tmp_path, spent, 2, 20.0) == words
+
+
+@pytest.mark.parametrize("way", ["single", "stack"])
+def test_runs_note_their_steps_for_the_command_that_asks(data_dir, tmp_path, monkeypatch, way):
+    monkeypatch.setenv(record.PROGRESS, str(tmp_path))
+    unit, out = [(SHAPES[0][0], 0), (SHAPES[1][0], 0)], tmp_path / "out"
+    runner.train_unit("smoke", unit, data_dir, out, "cpu", way, log=lambda line: None)
+    for settings, seed in unit:
+        path = results.path_of(out, settings, seed)
+        steps = list(map(int, (tmp_path / path.stem).read_text().split()))
+        assert steps[0] == 0 and steps == sorted(steps) and 1 < steps[-1] <= settings.steps
+        assert record.noted_steps(tmp_path, path) == (0, steps[-1])
+        assert way == "stack" or steps == list(range(61))
+    assert record.noted_steps(tmp_path, tmp_path / "another") == (0, 0)
 
 
 def test_figures_ask_only_for_data_sets_that_were_run(tmp_path):
