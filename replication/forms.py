@@ -31,6 +31,10 @@ RESULT = {
     ],
 }  # fmt: skip
 STACKED = {"engine": "text", "stack": "named values"}  # of a run trained beside others
+RULERS = {  # of codes that were measured by rulers.py too, and by which version of it
+    "code": "text like [0-9a-f]{16}", "mig": SHARE, "factor_vae": SHARE, "disentanglement": SHARE,
+    "completeness": SHARE, "informativeness": SHARE,
+}  # fmt: skip
 METRICS = {
     "images": COUNT, "reconstruction_error": POSITIVE, "kl": KL, "kl_per_latent": [KL, "latents"],
     "other_errors": {"absolute": POSITIVE, "sampled": POSITIVE},
@@ -117,6 +121,7 @@ def check_result(result: object, stem: str) -> None:
         form["picture"] = {"file": f"text like {re.escape(stem)}[.]png", "sha256": SHA256}
     left = {"file": f"text like {re.escape(stem)}[.]codes[.]npz", "sha256": SHA256}
     form["codes"] = left if leaves_codes(settings) else "null"
+    form |= {"rulers": RULERS} if "rulers" in result and leaves_codes(settings) else {}
     found = result.get("metrics")
     if leaves_codes(settings) and isinstance(found, dict) and found.get("unrounded") is not None:
         metrics["unrounded"] = {"sap": SHARE, "zdiff": PERCENT}  # null: scored again from codes
