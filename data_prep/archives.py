@@ -13,19 +13,19 @@ import io
 import os
 import posixpath
 import re
+import shutil
 import ssl
 import stat
 import tarfile
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import PIL
 from PIL import Image
 
@@ -47,14 +47,31 @@ class Limits(NamedTuple):
 class Source(NamedTuple):
     """The files of a checked archive or folder."""
 
+    path: Path
     kind: str  # "zip", "tar" or "folder"
     files: dict[str, tuple]  # by name, with forward slashes; the values are for `read`
     read: Callable[[str], bytes]  # OSError if the disk fails, ValueError if the file is damaged
-    listing: str | None  # sha256 over names, sizes and times of a folder, which has no checksum
+
+    def proof(self, algorithm: str) -> dict:
+        """Which files: the checksum of an archive, or of a folder's names, sizes and times."""
+        if self.kind != "folder":
+            return {algorithm: checksum(self.path, algorithm)}
+        files = sorted(self.files.items())
+        lines = "".join(f"{name}\0{size}\0{time}\n" for name, (size, _, time) in files)
+        return {"listing_sha256": sha256(lines.encode(errors="surrogateescape")).hexdigest()}
 
 
 class Refused(ValueError):
     """What must not be read: a sentence with the name of the archive."""
+
+    def __init__(self, path: Path, why: str):
+        super().__init__(f"{path} is refused: {why}")
+
+
+def checksum(path: Path, algorithm: str) -> str:
+    """Hex digest of a file, read in pieces."""
+    with open(path, "rb") as file:
+        return file_digest(file, algorithm).hexdigest()
 
 
 # --- listing and reading --------------------------------------------------------------------------
@@ -65,35 +82,30 @@ def opened(path: Path, limits: Limits) -> Iterator[Source]:
     """A zip file, a tar file that is not compressed, or a folder, listed and checked.
 
     Raises FileNotFoundError, or ValueError in one line: no archive, cut short, above `limits`, or
-    with a member that has an unsafe name, is a link, a device or otherwise special, is encrypted,
-    or has the name of another one.
+    with a member that has an unsafe name or that of another one, or is no plain file or folder.
     """
     if path.is_dir():
-        os.scandir(path).close()  # if it may not be read, says so
         files = _folder_files(path, limits)
-        lines = (f"{name}\0{size}\0{time}\n" for name, (size, _, time) in sorted(files.items()))
-        listing = sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
-        yield Source("folder", files, lambda name: _read_file(*files[name][:2], limits), listing)
+        yield Source(path, "folder", files, lambda name: _read_file(*files[name][:2], limits))
         return
     if not path.is_file():
         raise FileNotFoundError(f"there is no file or folder {path.absolute()}")
     size = path.stat().st_size
     if size > limits.total:
-        most = f"{limits.total:,} are the most expected"
-        raise Refused(f"{path} is refused: {size:,} bytes, {most}")
+        raise Refused(path, f"{size:,} bytes, {limits.total:,} are the most expected")
     with _Bounded(path, limits) as file:
         start = file.read(512)
         file.seek(0)
         if start.lstrip()[:1] == b"<":
-            raise Refused(f"{path} is a web page, not the data: delete it and download the file")
+            raise ValueError(f"{path} is a web page, not the data: delete it and download the file")
         if start[:2] == b"\x1f\x8b":
-            raise Refused(f"{path} is compressed: call gunzip on it and pass the .tar in it")
+            raise ValueError(f"{path} is compressed: call gunzip on it and pass the .tar in it")
         zipped = start[:2] == b"PK"
         file.most = max(1 << 20, 256 * limits.members if zipped else 0)
         try:
             archive = zipfile.ZipFile(file) if zipped else tarfile.TarFile(fileobj=file)
-            entries = _zip_entries(archive) if zipped else _tar_entries(archive, size)
-            files = _checked(path, entries, limits)
+            members = _zip_members(archive) if zipped else _tar_members(archive, size)
+            files = _checked(path, members, limits)
         except Refused:
             raise
         except Exception as error:  # zipfile and tarfile raise a dozen kinds at odd headers
@@ -112,14 +124,14 @@ def opened(path: Path, limits: Limits) -> Iterator[Source]:
                 else:
                     file.seek(place)
                     content = file.read(length)
+                if len(content) != length:
+                    raise EOFError("cut short")
             except Exception as error:
                 wrong = f"{path}: {name} is damaged ({error})"
                 raise ValueError(f"{wrong}: download the archive again") from error
-            if len(content) != length:
-                raise ValueError(f"{path}: {name} is cut short: download the archive again")
             return content
 
-        yield Source("zip" if zipped else "tar", files, read, None)
+        yield Source(path, "zip" if zipped else "tar", files, read)
 
 
 class _Bounded(io.BufferedReader):
@@ -137,68 +149,60 @@ class _Bounded(io.BufferedReader):
             size = os.fstat(self.fileno()).st_size - self.tell()
         if size > self.most:
             claim = f"a header in it claims {size:,} bytes"
-            raise Refused(f"{self.path} is refused: {claim}, {self.most:,} are the most expected")
+            raise Refused(self.path, f"{claim}, {self.most:,} are the most expected")
         content = super().read(size)
         if content.count(b"PK\1\2") > self.limits.members:  # each opens an entry in a zip's list
-            raise Refused(f"{self.path} is refused: more than {self.limits.members:,} members")
+            raise Refused(self.path, f"more than {self.limits.members:,} members")
         return content
 
 
-Entry = tuple[str, int, int, object, str | None]  # name, size, size as stored, place, what is odd
+# Name, size, size as stored, place (None: a folder), whether it is a plain file or folder.
+Member = tuple[str, int, int, object, bool]
 
 
-def _zip_entries(archive: zipfile.ZipFile) -> Iterator[Entry]:
+def _zip_members(archive: zipfile.ZipFile) -> Iterator[Member]:
     for info in archive.infolist():
         kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where the packing system has no such kinds
-        odd = None
-        if info.flag_bits & 1:
-            odd = "is encrypted"
-        elif kind == stat.S_IFLNK:
-            odd = "is a link"
-        elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            odd = "is a device or otherwise special"
-        elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            odd = "is compressed in an unusual way"
+        plain = kind in (0, stat.S_IFREG, stat.S_IFDIR) and not info.flag_bits & 1  # encrypted
+        plain = plain and info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
         place = None if info.is_dir() else info
-        yield info.orig_filename, info.file_size, info.compress_size, place, odd
+        yield info.orig_filename, info.file_size, info.compress_size, place, plain
 
 
-def _tar_entries(archive: tarfile.TarFile, size_on_disk: int) -> Iterator[Entry]:
+def _tar_members(archive: tarfile.TarFile, size_on_disk: int) -> Iterator[Member]:
     while (member := archive.next()) is not None:
         archive.members.clear()  # TarFile would keep them all
-        odd = None
-        if member.islnk() or member.issym():
-            odd = "is a link"
-        elif not (member.isreg() or member.isdir()) or member.issparse():
-            odd = "is a device or otherwise special"
-        elif member.offset_data + member.size > size_on_disk:
-            odd = "ends behind the end of the archive, which is cut short: download it again"
+        if member.offset_data + member.size > size_on_disk:
+            raise EOFError(f"{member.name[:100]!r} ends behind the end of the archive")
+        plain = (member.isreg() or member.isdir()) and not member.issparse()
         place = None if member.isdir() else member.offset_data
-        yield member.name, member.size, member.size, place, odd
+        yield member.name, member.size, member.size, place, plain
 
 
-def _checked(path: Path, entries: Iterable[Entry], limits: Limits) -> dict[str, tuple]:
-    """Size and place of the entries that are files, by name; Refused if one is odd or too many."""
+def _checked(path: Path, members: Iterator[Member], limits: Limits) -> dict[str, tuple]:
+    """Size and place of the members that are files, by name; Refused if one is odd or too many."""
     files, count, total = {}, 0, 0
-    for name, size, stored, place, odd in entries:
+    for name, size, stored, place, plain in members:
         count, total = count + 1, total + size
-        plain = posixpath.normpath(name)  # ./a is a
-        if odd is None:
-            if ".." in name.split("/") or not re.match(r"(?!/|[A-Za-z]:)[^\\\0-\x1f]+\Z", name):
-                odd = "has an unsafe name"
-            elif size > limits.member:
-                odd = f"is {size:,} bytes large, {limits.member:,} are the most expected"
-            elif size > limits.ratio * max(stored, 512):  # a few lines of text may shrink more
-                odd = f"would unpack {stored:,} bytes to {size:,}"
-            elif plain in files:
-                odd = "is there twice"
+        short = posixpath.normpath(name)  # ./a is a
+        odd = None
+        if not plain:
+            odd = "is a link, special, encrypted or compressed in an unusual way"
+        elif ".." in name.split("/") or not re.match(r"(?!/|[A-Za-z]:)[^\\\0-\x1f]+\Z", name):
+            odd = "has an unsafe name"
+        elif size > limits.member:
+            odd = f"is {size:,} bytes large, {limits.member:,} are the most expected"
+        elif size > limits.ratio * max(stored, 512):  # a few lines of text may shrink more
+            odd = f"would unpack {stored:,} bytes to {size:,}"
+        elif short in files:
+            odd = "is there twice"
         if odd:
-            raise Refused(f"{path} is refused: {name[:100]!r} {odd}")
+            raise Refused(path, f"{name[:100]!r} {odd}")
         if count > limits.members or total > limits.total:
             most = f"{limits.members:,} members or {limits.total:,} bytes in them"
-            raise Refused(f"{path} is refused: more than {most}")
+            raise Refused(path, f"more than {most}")
         if place is not None:
-            files[plain] = size, place
+            files[short] = size, place
     return files
 
 
@@ -208,23 +212,23 @@ def _folder_files(top: Path, limits: Limits) -> dict[str, tuple]:
     A link to a file is that file (a cache, DVC, git-annex). Links to folders, devices, and folders
     that may not be read are passed over: what is wanted of them will be missing by its name.
     """
+    os.scandir(top).close()  # if it may not be read, says so
     files = {}
     for folder, _, names in os.walk(top):
         for path in (Path(folder, name) for name in names):
+            size, time = 0, 0  # of a link whose file is not there: said if it is asked for
             if path.is_file():
-                facts = path.stat()
-                files[path.relative_to(top).as_posix()] = facts.st_size, path, facts.st_mtime_ns
-            elif path.is_symlink():  # whose file is not there: said if it is asked for
-                files[path.relative_to(top).as_posix()] = 0, path, 0
+                size, time = path.stat().st_size, path.stat().st_mtime_ns
+            if path.is_file() or path.is_symlink():
+                files[path.relative_to(top).as_posix()] = size, path, time
         if len(files) > limits.members:
-            raise Refused(f"{top} is refused: it holds more than {limits.members:,} files")
+            raise Refused(top, f"it holds more than {limits.members:,} files")
     return files
 
 
 def _read_file(size: int, path: Path, limits: Limits) -> bytes:
     if size > limits.member:
-        most = f"{limits.member:,} are the most expected"
-        raise Refused(f"{path} is refused: {size:,} bytes, {most}")
+        raise Refused(path, f"{size:,} bytes, {limits.member:,} are the most expected")
     try:
         with open(path, "rb") as file:
             content = file.read(size + 1)
@@ -236,12 +240,6 @@ def _read_file(size: int, path: Path, limits: Limits) -> bytes:
     if len(content) != size:
         raise ValueError(f"{path} has changed since it was listed: leave it alone and start again")
     return content
-
-
-def checksum(path: Path, algorithm: str) -> str:
-    """Hex digest of a file, read in pieces."""
-    with open(path, "rb") as file:
-        return file_digest(file, algorithm).hexdigest()
 
 
 # --- pixels ---------------------------------------------------------------------------------------
@@ -264,42 +262,45 @@ def decode(content: bytes, name: str, kind: str, size: tuple[int, int], box: Box
     white. Raises ValueError naming the image if it cannot be read or has another size; pixels are
     decoded only once the size is right.
     """
-    problem = None
     try:
         image = Image.open(io.BytesIO(content), formats=[kind])  # the header alone
         if image.size != size:
             found, right = (f"{width} by {height}" for width, height in (image.size, size))
-            problem = f"has {found} pixels, {right} expected"
-        elif image.mode not in ("RGB", "RGBA", "L", "LA", "P"):
-            problem = f"is in PIL's mode {image.mode}, RGB expected"
-        elif image.mode in ("RGBA", "LA") or "transparency" in image.info:
+            raise _AnotherEdition(f"{name} has {found} pixels, {right} expected")
+        if image.mode not in ("RGB", "RGBA", "L", "LA", "P"):
+            raise _AnotherEdition(f"{name} is in PIL's mode {image.mode}, RGB expected")
+        if image.mode in ("RGBA", "LA") or "transparency" in image.info:
             image = Image.alpha_composite(Image.new("RGBA", size, "white"), image.convert("RGBA"))
-        if problem is None:
-            small = image.convert("RGB").resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR, box=box)
+        small = image.convert("RGB").resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR, box=box)
+    except _AnotherEdition:
+        raise
     except Exception as error:  # PIL raises a dozen kinds for damaged files
         why = re.sub(r" ?<_io.BytesIO[^>]*>", "", str(error))
         wrong = f"{name} is not a {kind} image that can be read ({why})"
         raise ValueError(f"{wrong}: take a fresh copy of the data") from error
-    if problem:
-        raise ValueError(f"{name} {problem}: another edition of the data?")
-    return np.asarray(small).transpose(2, 0, 1).tobytes()
+    return b"".join(plane.tobytes() for plane in small.split())
+
+
+class _AnotherEdition(ValueError):
+    """An image that is whole, but not of this data set."""
 
 
 def pack_images(
-    out: Path, stem: str, source: Source, where: Path, names: list[str], labels: bytes, facts: dict,
+    out: Path, stem: str, source: Source, names: list[str], labels: bytes, facts: dict,
     kind: str, size: tuple[int, int], crop: Box, at_a_time: int | None, say: Callable[[str], None],
 ) -> dict:  # fmt: skip
     """Pack the images `names` of a source, in this order, with these facts; what the JSON says."""
 
     def read(i: int) -> tuple[str, bytes]:
-        return f"{where}: {names[i]}", source.read(names[i])
+        return f"{source.path}: {names[i]}", source.read(names[i])
 
     def work(images: list[tuple[str, bytes]]) -> bytes:
         return b"".join(decode(content, name, kind, size, crop) for name, content in images)
 
     info = {
-        **facts, "layout": f"{source.kind}, {names[0]}", "crop": list(crop), "resize": RESIZE,
-        "software": f"Pillow {PIL.__version__}", "channels": 3,
+        **facts, "source": "official", "images": len(names), "channels": 3,
+        "layout": f"{source.kind}, {names[0]}", "crop": list(crop), "resize": RESIZE,
+        "software": f"Pillow {PIL.__version__}",
     }  # fmt: skip
     pieces = in_order(read, work, len(names), at_a_time)
     return write_packed(out, stem, pieces, info, labels=labels, say=say)
@@ -311,54 +312,51 @@ def pack_images(
 def download(path: Path, url: str, check: Callable[[Path], None], say=lambda line: None) -> None:
     """Fetch `url` to `path`, continuing an earlier `.part`; `check` looks before it gets its name.
 
-    Raises OSError when the server cannot be reached, answers with a web page, or the connection
-    breaks (what came is kept), and what `check` raises (ValueError) when what came is not the file
-    (it is deleted).
+    Raises ConnectionError when the server cannot be reached, answers with a web page, or the
+    connection breaks (what came is kept), OSError if the disk is full or the like, and what `check`
+    raises (ValueError) when what came is not the file (it is deleted).
     """
     part = part_of(path)
-    if not path.exists():
-        with writing(part, goes_on=True):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with alone(part, say) as file:
-                if not path.exists():  # by another process, while this one waited
-                    _fetch(url, file, path.name, say)
-                    try:
-                        check(part)
-                    except ValueError:
-                        file.truncate(0)
-                        raise
-                    os.replace(part, path)
-                    say(f"downloaded and checked {path}")
-                    return
-    check(path)
-    say(f"{path} is already there and whole")
+    with writing(part, goes_on=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with alone(path.parent, say):
+            if path.exists():
+                check(path)
+                say(f"{path} is already there and whole")
+                return
+            _fetch(url, part, say)
+            try:
+                check(part)
+            except ValueError:
+                part.unlink()
+                raise
+            os.replace(part, path)
+            say(f"downloaded and checked {path}")
 
 
-def _fetch(url: str, file: io.BufferedRandom, name: str, say: Callable[[str], None]) -> None:
-    """Append to `file` what it lacks of `url`, synced."""
-    have = file.seek(0, os.SEEK_END)
+def _fetch(url: str, part: Path, say: Callable[[str], None]) -> None:
+    """Append to `part` what it lacks of `url`."""
+    have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     say(f"downloading {url}" + (f" from byte {have:,}" if have else ""))
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
             if answer.headers.get_content_type() == "text/html":
-                raise OSError(f"{url} answered with a web page instead of {name}")
-            resumed = answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-            if answer.status != 206 or not resumed:
-                file.truncate(0)
-            start, expected = file.seek(0, os.SEEK_END), answer.headers.get("Content-Length")
-            while piece := answer.read(1 << 18):
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
-            if expected is not None and file.tell() - start < int(expected):
+                raise ConnectionError(f"{url} answered with a web page instead of {part.stem}")
+            content_range = answer.headers.get("Content-Range", "")
+            resumed = answer.status == 206 and content_range.startswith(f"bytes {have}-")
+            with open(part, "ab" if resumed else "wb") as file:
+                start = file.tell()
+                shutil.copyfileobj(answer, file)
+                came = file.tell() - start
+            if came < int(answer.headers.get("Content-Length", 0)):
                 raise http.client.IncompleteRead(b"")
     except urllib.error.HTTPError as error:
         if error.code != 416 or not have:  # 416: nothing is left to send, it may be the whole
-            raise OSError(f"{url} answered {error.code} {error.reason}") from error
+            raise ConnectionError(f"{url} answered {error.code} {error.reason}") from error
     except urllib.error.URLError as error:
-        remedy = f"offline? Fetch {name} elsewhere and pass it with --path"
-        raise OSError(f"cannot reach {url} ({error.reason}); {remedy}") from error
-    except (http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as error:
-        came = f"the connection broke after {file.tell():,} bytes"
-        raise OSError(f"{came}; the same command continues") from error
+        remedy = f"offline? Fetch {part.stem} elsewhere and pass it with --path"
+        raise ConnectionError(f"cannot reach {url} ({error.reason}); {remedy}") from error
+    except (http.client.HTTPException, ConnectionResetError, TimeoutError, ssl.SSLError) as error:
+        came = f"the connection broke after {part.stat().st_size:,} bytes"
+        raise ConnectionError(f"{came}; the same command continues") from error

@@ -26,6 +26,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ import pandas
 from jaxtyping import Int16
 
 from data_prep import archives, commands
-from data_prep.packed import labels_file
+from data_prep.packed import factors_of, labels_file
 
 STEM = "celeba"
 IMAGES, TEST_IMAGES, SIZE = 202_599, 19_962, (178, 218)
@@ -97,17 +98,16 @@ def read_list(
         raise ValueError(f"{where} is a web page, not the list: delete it and download the list")
     columns, ways = LISTS[stem]
     try:
-        lines = (content.decode("utf-8-sig") + "\n\n").split("\n", 2)
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{where} is not a text file ({error}): download it again") from error
-    text, heads, form = "\n".join(lines), 1, {"sep": max(",;\t", key=lines[0].count)}
-    if where.endswith(".txt"):
-        heads, form = 0, {"sep": r"\s+", "header": None, "names": ["image", *columns]}
-        if stem == ATTRIBUTE_LIST:
-            if lines[0].strip() != str(images):
-                wrong = f"{where} line 1 gives the number of images as {lines[0].strip()[:40]!r}"
-                raise ValueError(f"{wrong}, {images} expected: another layout, or another edition")
-            heads, text, form["names"] = 2, lines[2], ["image", *lines[1].split()]
+    opening = [*text.split("\n", 2), ""]
+    if where.endswith(".csv"):
+        heads, form = 1, {"sep": max(",;\t", key=opening[0].count)}
+    else:
+        heads = 2 if stem == ATTRIBUTE_LIST else 0  # how many images, and the titles
+        names = ["image", *(opening[1].split() if heads else columns)]
+        form = {"sep": r"\s+", "header": None, "skiprows": heads, "names": names}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pandas.errors.ParserWarning)
@@ -119,14 +119,14 @@ def read_list(
     for column in columns:
         if column not in table or f"{column}.1" in table:  # pandas' name for a second one
             raise ValueError(f"{where} has not one column titled {column!r}: another layout")
-    if len(table) != images:
-        found = f"{len(table):,} rows, {images:,} expected"
-        raise ValueError(f"{where} has {found}: cut short, or another edition")
-    first, wanted = image_name(0), np.array([image_name(i) for i in range(images)])
+    first, wanted = image_name(0), [image_name(number) for number in range(images)]
     names = next((table[c] for c in table if table[c].iloc[0] == first), table.iloc[:, 0])
-    for row in np.flatnonzero(names.to_numpy() != wanted)[:1]:
-        found = f"line {row + heads + 1} is about {str(names[row])[:40]!r}, {wanted[row]} expected"
-        raise ValueError(f"{where} {found}: another layout, or another order")
+    for line, (name, right) in enumerate(zip_longest(names, wanted), start=heads + 1):
+        if name != right:
+            found = (
+                f"of {len(names):,} images, {images:,} expected, and line {line} is about {name}"
+            )
+            raise ValueError(f"{where} is {found}, not {right}: cut short, or another edition")
     cells = table[list(columns)]
     numbers = cells.apply(pandas.to_numeric, errors="coerce").to_numpy(float)
     way = max(ways, key=lambda way: np.isin(numbers, way).sum())
@@ -148,6 +148,12 @@ def _folders(path: Path) -> Iterator[Path]:
         names[:] = [] if deep or image_name(0) in files else sorted(names)
 
 
+def _first(folders: list[Path], *names: str) -> Path | None:
+    """The first of the names that is in one of the folders."""
+    paths = (folder / name for name in names for folder in folders)
+    return next((path for path in paths if path.is_file()), None)
+
+
 def find_images(path: Path) -> Path:
     """The published zip (preferred, for its checksum), images or Kaggle's zip at `path`.
 
@@ -158,57 +164,46 @@ def find_images(path: Path) -> Path:
     if not path.is_dir():
         raise FileNotFoundError(f"there is no file or folder {path.absolute()}")
     folders = list(_folders(path))
-    unpacked = [folder for folder in folders if (folder / image_name(0)).is_file()]
-    zips = [[f / name for f in folders] for name in (ZIP, "archive.zip", "celeba-dataset.zip")]
-    for candidate in (*zips[0], *unpacked, *zips[1], *zips[2]):
-        if candidate.exists():
-            return candidate
-    wanted = f"neither {ZIP} nor a folder with {image_name(0)}"
-    raise FileNotFoundError(f"{path.absolute()} holds {wanted}: get the zip from {HOME}")
+    found = _first(folders, ZIP, image_name(0), "archive.zip", "celeba-dataset.zip")
+    if found is None:
+        wanted = f"neither {ZIP} nor a folder with {image_name(0)}"
+        raise FileNotFoundError(f"{path.absolute()} holds {wanted}: get the zip from {HOME}")
+    return found.parent if found.name == image_name(0) else found
 
 
-def _list_file(
-    path: Path, source: archives.Source, images: Path, stem: str
-) -> tuple[str, str, bytes]:
+def _list_file(path: Path, source: archives.Source, stem: str) -> tuple[str, str, bytes]:
     """Name, name for messages, and content of a list: in the images' zip, or near `path`."""
-    for end in (".txt", ".csv"):
-        for name in source.files if source.kind == "zip" else ():
-            if name.rsplit("/")[-1] == stem + end:
-                return stem + end, f"{images}: {name}", source.read(name)
-    here = path if path.is_dir() else path.parent
-    folders = list(_folders(here)) if path.is_dir() else [here]
+    names = f"{stem}.txt", f"{stem}.csv"
+    within = {name.rsplit("/")[-1]: name for name in source.files} if source.kind == "zip" else {}
+    for name in names:
+        if name in within:
+            return name, f"{source.path}: {within[name]}", source.read(within[name])
+    folders = list(_folders(path)) if path.is_dir() else [path.parent]
+    here = folders[0].absolute()
     for above in list(here.resolve().parents)[:2]:  # the images alone, or Img/, may be given
         folders += [above, above / "Anno", above / "Eval"]
-    for file in (folder / (stem + end) for end in (".txt", ".csv") for folder in folders):
-        if file.is_file():
-            if file.stat().st_size > LIMITS.member:
-                size = f"{file.stat().st_size:,} bytes are too many for this list"
-                raise ValueError(f"{file} is refused: {size}")
-            return file.name, str(file), file.read_bytes()
-    where = f"{here.absolute()}, nor above it or in ../Anno or ../Eval"
-    raise FileNotFoundError(f"there is no {stem}.txt (or .csv) in {where}: get it from {HOME}")
+    file = _first(folders, *names)
+    if file is None:
+        where = f"{here}, nor above it or in ../Anno or ../Eval"
+        raise FileNotFoundError(f"there is no {stem}.txt (or .csv) in {where}: get it from {HOME}")
+    if file.stat().st_size > LIMITS.member:
+        raise archives.Refused(file, f"{file.stat().st_size:,} bytes are too many for this list")
+    return file.name, str(file), file.read_bytes()
 
 
-def _named_images(images: Path, source: archives.Source, count: int) -> list[str]:
+def _named_images(source: archives.Source, count: int) -> list[str]:
     """The member of each image in order; ValueError unless they are 1 to `count`, each once."""
-    found: dict[str, str] = {}
-    for name in source.files:
-        base = name.rsplit("/")[-1]
-        if re.fullmatch(r"\d{6}\.jpg", base):
-            if base in found:
-                both = f"{found[base]} and {name}"
-                raise ValueError(f"{images} holds {base} twice, as {both}: pass one set of images")
-            found[base] = name
+    named = [(name.rsplit("/")[-1], name) for name in source.files]
+    found = sorted(pair for pair in named if re.fullmatch(r"\d{6}\.jpg", pair[0]))
     wanted = [image_name(number) for number in range(count)]
-    missing = [base for base in wanted if base not in found]
-    if missing:
-        lacks = f"{len(missing):,} of the {count:,} images that the lists name, {missing[0]} first"
-        why = "cut short while copying or unpacking? Take the zip itself"
-        raise ValueError(f"{images} lacks {lacks}: {why}")
-    if len(found) > count:
-        extra = f"{min(set(found) - set(wanted))} is not one of them"
-        raise ValueError(f"{images} holds {len(found):,} images, the lists name {count:,}: {extra}")
-    return [found[base] for base in wanted]
+    if [base for base, _ in found] != wanted:
+        odd = [f"{base} is missing" for base in wanted if base not in dict(found)]
+        pairs = zip_longest(found, wanted)
+        odd += [f"{pair[1]} is one too many" for pair, base in pairs if pair and pair[0] != base]
+        holds = f"{len(found):,} images, the lists name {count:,}: {odd[0]}"
+        why = "cut short while copying or unpacking, or two sets in one?"
+        raise ValueError(f"{source.path} holds {holds}; {why}")
+    return [name for _, name in found]
 
 
 def _md5_of(content: bytes, published: str | None) -> str:
@@ -242,39 +237,35 @@ def pack(
     place = find_images(path)
     say(f"checking {place} and the lists that belong to it")
     with archives.opened(place, LIMITS) as source:
-        files, tables = {}, []
+        files, tables = {}, {}
         for stem in LISTS:
-            name, where, content = _list_file(path, source, place, stem)
-            tables.append(read_list(where, content, stem, images))
+            name, where, content = _list_file(path, source, stem)
+            tables[stem] = read_list(where, content, stem, images)
             files[name] = {"md5": _md5_of(content, md5.get(name)), "published": name in md5}
             if name in md5:
                 _check_md5(where, files[name]["md5"], md5[name])
-        factors, test = tables[0], tables[1][:, 0] == 2
+        test = tables[PARTITION_LIST][:, 0] == 2
         if test.sum() != test_images:
             found = f"{test.sum():,} images into the test set (2)"
             raise ValueError(f"{where} puts {found}, {test_images:,} expected")
-        names = _named_images(place, source, images)
-        if source.kind == "folder":
-            files[place.name] = {"listing_sha256": source.listing, "published": False}
-        else:
-            digest = archives.checksum(place, "md5")
-            files[place.name] = {"md5": digest, "published": digest == md5[ZIP]}
-            if place.name == ZIP:
-                _check_md5(str(place), digest, md5[ZIP])
+        names = _named_images(source, images)
+        proof = source.proof("md5")
+        files[place.name] = {**proof, "published": proof.get("md5") == md5[ZIP]}
+        if place.name == ZIP:
+            _check_md5(str(place), proof.get("md5"), md5[ZIP])
         unverified = ", ".join(name for name, facts in files.items() if not facts["published"])
         edition = "published"
         if unverified:
             edition = f"unverified edition: no published checksum for {unverified}"
             say(f"{edition}; counts, names and image sizes are checked instead")
-        info = {
-            "name": "CelebA", "source": "official", "images": images,
-            "factors": [{"name": name, "values": [0, 1], "discrete": True} for name in ATTRIBUTES],
+        facts = {
+            "name": "CelebA", "factors": factors_of(dict.fromkeys(ATTRIBUTES, (0, 1)), STEM),
             "held_out": f"the official test partition, {test_images:,} images",
             "edition": edition, "files": files,
         }  # fmt: skip
-        labels = labels_file(factors, test)
+        labels = labels_file(tables[ATTRIBUTE_LIST], test)
         return archives.pack_images(
-            out, STEM, source, place, names, labels, info, "JPEG", SIZE, crop, processes, say
+            out, STEM, source, names, labels, facts, "JPEG", SIZE, crop, processes, say
         )
 
 
@@ -292,19 +283,16 @@ def download(
 
         try:
             archives.download(folder / name, url.format(drive_id), check, say)
-        except (OSError, ValueError) as error:
-            if isinstance(error, OSError) and error.errno:  # of this machine, such as a full disk
-                raise
-            raise OSError(
-                f"{error}. If Google's quota for the day is spent, try tomorrow, or fetch {name} in"
-                f" a browser from {HOME}, put it into {folder} and give the same command"
-            ) from error
+        except (ConnectionError, ValueError) as error:
+            remedy = f"try tomorrow, or fetch {name} in a browser from {HOME}, put it into {folder}"
+            quota = f"If Google's quota for the day is spent, {remedy} and give the same command"
+            raise OSError(f"{error}. {quota}") from error
 
 
 def main(argv: list[str] | None = None) -> int:
     where = f"folder with the images and lists, or {ZIP} with the lists beside it"
     return commands.pack_command(
-        "celeba", "CelebA", where, "celeba", SIZE, CROP, download, pack, argv
+        "celeba", "CelebA", where, "celeba", download, pack, argv, SIZE, CROP
     )
 
 

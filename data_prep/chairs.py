@@ -20,13 +20,12 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 from data_prep import archives, commands
-from data_prep.packed import labels_file
+from data_prep.packed import factors_of, labels_file
 
 STEM = "chairs"
 CHAIRS, AZIMUTHS, ELEVATIONS, SIZE = 1_393, 31, 2, (600, 600)
@@ -62,20 +61,19 @@ def views(
     if len(found) != chairs:
         right = f"{chairs:,} expected: cut short, or another archive; {TAR} is at {URL}"
         raise ValueError(f"{where} holds views of {len(found):,} chairs, {right}")
-    counts = Counter(view for views_of in found.values() for view in views_of)
-    common = {view for view, count in counts.items() if 2 * count > chairs}
+    common = set(Counter(map(frozenset, found.values())).most_common(1)[0][0])
     for chair, views_of in sorted(found.items()):
         for view in sorted(common.symmetric_difference(views_of))[:1]:
             has = "has a view that other chairs lack" if view in views_of else "lacks a view"
             named = f"p{view[1]:03d} t{view[0]:03d}"
             raise ValueError(f"{where}: chair {chair} {has}, {named}; take a fresh copy")
-    angles = [sorted({view[k] for view in common}) for k in (0, 1)]
-    sizes = len(angles[0]), len(angles[1])
-    if sizes != (azimuths, elevations) or len(common) != azimuths * elevations:
+    angles = [sorted(set(of)) for of in zip(*common)]
+    sizes = [len(of) for of in angles]
+    if sizes != [azimuths, elevations] or len(common) != azimuths * elevations:
         seen = f"{len(common)} views ({sizes[0]} azimuths, {sizes[1]} elevations)"
         right = f"{azimuths} azimuths by {elevations} elevations expected: another archive"
         raise ValueError(f"{where} has {seen}, {right}")
-    files = [found[chair][view] for chair in sorted(found) for view in product(*angles)]
+    files = [views_of[view] for _, views_of in sorted(found.items()) for view in sorted(views_of)]
     return sorted(found), *angles, files
 
 
@@ -97,39 +95,32 @@ def pack(
     """
     say(f"checking {path}")
     with archives.opened(path, LIMITS) as source:
-        found = views(path, source.files, chairs, azimuths, elevations)
-        names, azimuth_values, elevation_values, files = found
-        proof = {"listing_sha256": source.listing}
-        if source.kind != "folder":
-            proof = {"sha256": archives.checksum(path, "sha256")}
+        names, *angles, files = views(path, source.files, chairs, azimuths, elevations)
         edition = "unverified edition: no checksum was published"
         say(f"{edition}; counts, names and image sizes are checked instead")
         classes = np.unravel_index(np.arange(len(files)), (chairs, azimuths, elevations))
         test_chairs = held_out(names)
+        values = {"chair": range(chairs), "azimuth": angles[0], "elevation": angles[1]}
         facts = {
-            "name": "3D Chairs", "source": "official", "images": len(files),
-            "factors": [
-                {"name": "chair", "values": list(range(chairs)), "discrete": True},
-                {"name": "azimuth", "values": azimuth_values, "discrete": False},
-                {"name": "elevation", "values": elevation_values, "discrete": True},
-            ],
+            "name": "3D Chairs",
+            "factors": factors_of(values, STEM),
             "held_out": f"all views of {len(test_chairs)} of {chairs} chairs, the first by the"
             " SHA-256 of their names",
-            "edition": edition, "files": {path.name: {**proof, "published": False}},
+            "edition": edition,
+            "files": {path.name: {**source.proof("sha256"), "published": False}},
             "chairs": names,
         }  # fmt: skip
         test = np.isin(names, list(test_chairs))[classes[0]]
         labels = labels_file(np.stack(classes, axis=1), test)
         return archives.pack_images(
-            out, STEM, source, path, files, labels, facts, "PNG", SIZE, crop, processes, say
+            out, STEM, source, files, labels, facts, "PNG", SIZE, crop, processes, say
         )
 
 
 def download(path: Path, url: str = URL, say=lambda line: None) -> None:
-    """Fetch the tar to `path`, going on with a part; named once it can be listed to its end.
+    """Fetch the tar to `path`; named once it can be listed to its end.
 
-    Raises OSError when the server cannot be reached or the connection breaks (what came is kept),
-    ValueError when what came is not a tar archive (it is deleted).
+    Raises as `archives.download`.
     """
 
     def check(file: Path) -> None:
@@ -142,7 +133,7 @@ def download(path: Path, url: str = URL, say=lambda line: None) -> None:
 def main(argv: list[str] | None = None) -> int:
     where = f"the file {TAR}, or the folder that it unpacks to"
     return commands.pack_command(
-        "chairs", "3D Chairs", where, TAR, SIZE, CROP, download, pack, argv
+        "chairs", "3D Chairs", where, TAR, download, pack, argv, SIZE, CROP
     )
 
 

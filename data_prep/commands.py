@@ -40,13 +40,18 @@ def whole_number(value, what: str, least: int, most: int | None = None) -> int:
     return int(value)
 
 
+def _parser(name: str, about: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"data_prep.{name}", description=about)
+    parser.add_argument("--out", type=folder, default="data", help="folder (default: data)")
+    return parser
+
+
 def draw_command(name: str, title: str, write_all: Callable, argv=None, **numbers: int) -> int:
     """Draw a set as `argv` asks, by `write_all(out, say=, **numbers)`; the exit status.
 
     Each of the numbers (how many, the seed) is an option, with this default.
     """
-    parser = argparse.ArgumentParser(prog=f"data_prep.{name}", description=title)
-    parser.add_argument("--out", type=folder, default="data", help="folder (default: data)")
+    parser = _parser(name, title)
     for number, default in numbers.items():
         parser.add_argument(f"--{number}", type=int, default=default, help=f"default: {default}")
     options = vars(parser.parse_args(argv))
@@ -54,33 +59,35 @@ def draw_command(name: str, title: str, write_all: Callable, argv=None, **number
 
 
 def pack_command(
-    name: str, title: str, path_help: str, place: str, size: tuple[int, int], crop: archives.Box,
-    download: Callable, pack: Callable, argv: list[str] | None,
+    name: str, title: str, path_help: str, place: str, download: Callable, pack: Callable,
+    argv: list[str] | None, size: tuple[int, int] = (0, 0), crop: archives.Box | None = None,
 ) -> int:  # fmt: skip
     """Check and pack an archive as `argv` asks; the exit status. `place`: what `download` fetches.
 
-    `download(path, say=)` and `pack(path, out, crop, processes, say=)` raise OSError or ValueError.
+    `download(path, say=)` and `pack(path, out, say=)` raise OSError or ValueError. With `crop`, the
+    box that is cut from images of this `size`, `pack` also takes `crop` and `processes`.
     """
-    about = f"Check and pack {title}."
-    parser = argparse.ArgumentParser(prog=f"data_prep.{name}", description=about)
+    parser = _parser(name, f"Check and pack {title}.")
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--path", type=folder, help=path_help)
     fetch = f"fetch it into OUT/{place} first, continuing if interrupted"
     which.add_argument("--download", action="store_true", help=fetch)
-    parser.add_argument("--out", type=folder, default="data", help="folder (default: data)")
-    box = ",".join(map(str, crop))
-    parser.add_argument("--crop", default=box, help="left,top,right,bottom (default: %(default)s)")
-    at_a_time = "how many images are packed at a time (default: one a core)"
-    parser.add_argument("--processes", type=int, help=at_a_time)
+    if crop:
+        box, what = ",".join(map(str, crop)), "left,top,right,bottom (default: %(default)s)"
+        parser.add_argument("--crop", default=box, help=what)
+        at_a_time = "how many images are packed at a time (default: one a core)"
+        parser.add_argument("--processes", type=int, help=at_a_time)
     given = parser.parse_args(argv)
 
     def work(say) -> None:
-        box = archives.crop_box(given.crop, size)
-        if given.processes is not None and given.processes < 1:
-            raise ValueError(f"--processes must be 1 or more, not {given.processes}")
+        options = {}
+        if crop:
+            options = {"crop": archives.crop_box(given.crop, size), "processes": given.processes}
+            if given.processes is not None and given.processes < 1:
+                raise ValueError(f"--processes must be 1 or more, not {given.processes}")
         path = given.path or given.out / place
         if given.download:
             download(path, say=say)
-        pack(path, given.out, box, given.processes, say=say)
+        pack(path, given.out, say=say, **options)
 
     return run(name, work, "the same command goes on from what is packed or downloaded")

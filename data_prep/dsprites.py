@@ -8,8 +8,6 @@ Apache License 2.0. Only the plain arrays `imgs` and `latents_classes` are read,
 metadata, and the images are streamed, so the 3 GB that they unpack to are never in memory.
 """
 
-import argparse
-import hashlib
 import sys
 import zipfile
 import zlib
@@ -19,75 +17,56 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from data_prep import archives, shapes2d
-from data_prep.commands import folder, run
-from data_prep.packed import BYTES_PER_IMAGE, HEIGHT, WIDTH, packed_problem, write_packed
+from data_prep import archives, commands, shapes2d
+from data_prep.packed import BYTES_PER_IMAGE, HEIGHT, WIDTH, read_whole, write_packed
 
 FILE_NAME = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 URL = f"https://github.com/deepmind/dsprites-dataset/raw/master/{FILE_NAME}"
 SHA1 = "3e0a46a9238e425f46a6ef9e9bdfd7cedb35d50f"
 STEM = "dsprites"
 CHUNK = 1024  # images at a time
+LIMITS = archives.Limits(members=100, total=10**10, member=10**10, ratio=1000)
 
 
 def check_archive(path: Path, sha1: str = SHA1) -> None:
     """Raise FileNotFoundError or ValueError unless `path` is the published file byte for byte."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    with open(path, "rb") as file:
-        start = file.read(512)
-        file.seek(0)
-        digest = hashlib.file_digest(file, "sha1").hexdigest()
-    if digest == sha1:
-        return
-    if start.lstrip()[:1] == b"<":
-        why = "it is a web page, not the data: download the raw file"
-    elif start[:4] != b"PK\x03\x04":
-        why = "it is not an npz archive"
-    elif not zipfile.is_zipfile(path):
-        why = f"it is cut short at {path.stat().st_size:,} bytes: download it again"
-    else:
+    digest = archives.checksum(path, "sha1")
+    if digest != sha1:
+        with archives.opened(path, LIMITS):  # says so if it is a web page, cut short, ...
+            pass
         why = f"its sha1 is {digest}, not {sha1}: altered, or another edition"
-    raise ValueError(f"{path} is not the published dSprites file: {why}")
+        raise ValueError(f"{path} is not the published dSprites file: {why}")
 
 
-def _pieces(archive: zipfile.ZipFile, images: int) -> Iterator[bytes]:
+def _pieces(path: Path, images: int) -> Iterator[bytes]:
     """The images, packed, once labels and images are seen to be of the form and order expected."""
-    for name in ("latents_classes", "imgs"):
-        if f"{name}.npy" not in archive.namelist():
-            raise ValueError(f"the archive holds no array {name}")
-    with archive.open("latents_classes.npy") as file:
-        try:
-            labels = np.lib.format.read_array(file, allow_pickle=False)
-        except ValueError as error:
-            raise ValueError(f"latents_classes cannot be read: {error}") from error
-    if labels.shape != (images, 6) or not np.issubdtype(labels.dtype, np.integer):
-        found = f"{labels.shape} {labels.dtype}"
-        raise ValueError(f"latents_classes is {found}, expected ({images}, 6) integers")
-    wrong = labels != np.pad(shapes2d.classes_of(np.arange(images)), ((0, 0), (1, 0)))
-    for first in np.flatnonzero(wrong.any(axis=1))[:1]:
-        label = f"number {first} is labelled {labels[first].tolist()}"
-        raise ValueError(f"the images are not in the published order: {label}")
-
     each = HEIGHT * WIDTH
-    with archive.open("imgs.npy") as file:
-        np.lib.format.read_magic(file)
-        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
-        if shape != (images, HEIGHT, WIDTH) or dtype != np.uint8 or by_columns:
-            expected = f"expected ({images}, {HEIGHT}, {WIDTH}) uint8 in C order"
-            raise ValueError(f"imgs is {shape} {dtype}, {expected}")
-        for first in range(0, images, CHUNK):
-            count = min(CHUNK, images - first)
-            pixels = np.frombuffer(file.read(count * each), dtype=np.uint8)
-            if pixels.size != count * each:
-                raise ValueError(f"imgs is cut short in image {first + pixels.size // each}")
-            if pixels.max() > 1:
-                found = f"the value {pixels.max()} near image {first}"
-                raise ValueError(f"imgs holds {found}; pixels are 0 or 1")
-            yield np.packbits(pixels.reshape(count, -1), axis=1).tobytes()
+    classes = np.pad(shapes2d.classes_of(np.arange(images)), ((0, 0), (1, 0)))  # colour: 0
+    with np.load(path) as archive:
+        labels = archive["latents_classes"]
+        if not np.array_equal(labels, classes):
+            found = f"{labels.shape} {labels.dtype}"
+            raise ValueError(f"latents_classes ({found}) does not count the images up in order")
+        with archive.zip.open("imgs.npy") as file:
+            np.lib.format.read_magic(file)
+            shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
+            if shape != (images, HEIGHT, WIDTH) or dtype != np.uint8 or by_columns:
+                expected = f"expected ({images}, {HEIGHT}, {WIDTH}) uint8 in C order"
+                raise ValueError(f"imgs is {shape} {dtype}, {expected}")
+            for first in range(0, images, CHUNK):
+                count = min(CHUNK, images - first)
+                pixels = np.frombuffer(file.read(count * each), dtype=np.uint8)
+                if pixels.size != count * each:
+                    raise ValueError(f"imgs is cut short in image {first + pixels.size // each}")
+                if pixels.max() > 1:
+                    found = f"the value {pixels.max()} near image {first}"
+                    raise ValueError(f"imgs holds {found}; pixels are 0 or 1")
+                yield np.packbits(pixels.reshape(count, -1), axis=1).tobytes()
 
 
-def pack_archive(
+def pack(
     path: Path, out: Path, sha1: str = SHA1, images: int = shapes2d.N_IMAGES, say=lambda line: None
 ) -> None:
     """Check the published archive and write it to `out` as dsprites.bits and dsprites.json.
@@ -99,10 +78,12 @@ def pack_archive(
     facts = {"name": "2D Shapes", "source": "official", "archive_sha1": sha1, "images": images}
     facts["factors"] = shapes2d.factors()
     try:
-        with zipfile.ZipFile(path) as archive:
-            write_packed(out, STEM, _pieces(archive, images), facts, say=say)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        write_packed(out, STEM, _pieces(path, images), facts, say=say)
+    except (KeyError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
+    counts = compare(out)
+    equal = f"{counts['equal']:,} of {counts['images']:,} images"
+    say(f"{equal} equal the drawn ones to the last pixel")
 
 
 def compare(out: Path) -> dict:
@@ -112,14 +93,12 @@ def compare(out: Path) -> dict:
     "worst_index", "by_shape": {"square": {"images", "equal", "pixels"}, ...}}. Raises ValueError if
     the packed file is missing or altered.
     """
-    if problem := packed_problem(out, STEM):
-        raise ValueError(problem)
+    read_whole(out, STEM)
     official = np.memmap(out / f"{STEM}.bits", np.uint8, "r").reshape(-1, BYTES_PER_IMAGE)
-    pieces = shapes2d.packed_pieces()
     differ = []  # pixels, of each image
-    for first in range(0, len(official), CHUNK):
+    for first, piece in zip(range(0, len(official), CHUNK), shapes2d.packed_pieces()):
         some = official[first : first + CHUNK]
-        drawn = np.frombuffer(next(pieces), np.uint8).reshape(-1, BYTES_PER_IMAGE)[: len(some)]
+        drawn = np.frombuffer(piece, np.uint8).reshape(-1, BYTES_PER_IMAGE)[: len(some)]
         differ.append(np.count_nonzero(np.unpackbits(some ^ drawn, axis=1), axis=1))
     differ = np.concatenate(differ)
 
@@ -133,11 +112,7 @@ def compare(out: Path) -> dict:
 
 
 def download(path: Path, url: str = URL, sha1: str = SHA1, say=lambda line: None) -> None:
-    """Fetch the published archive to `path`, continuing an earlier `.part`, and check it.
-
-    Raises OSError when the server cannot be reached or the connection breaks (what came is kept),
-    ValueError when what came is not the published file (it is deleted).
-    """
+    """Fetch the published archive to `path` and check it; raises as `archives.download`."""
     archives.download(path, url, lambda file: check_archive(file, sha1), say)
 
 
@@ -153,40 +128,20 @@ def read_animation(path: Path) -> UInt8[np.ndarray, "frames 64 64"]:
         raise FileNotFoundError(f"there is no file {path}")
     try:
         with Image.open(path) as animation:
-            frames = [np.asarray(f.convert("L")) for f in ImageSequence.Iterator(animation)]
+            frames = np.stack([f.convert("L") for f in ImageSequence.Iterator(animation)])
     except (EOFError, SyntaxError, OSError) as error:
         raise ValueError(f"{path} is not an animation that can be read: {error}") from error
-    frames = np.stack(frames)
-    if frames.shape[1:] != (HEIGHT, WIDTH):
-        size = f"{frames.shape[2]} by {frames.shape[1]} pixels, {WIDTH} by {HEIGHT} expected"
-        raise ValueError(f"the frames of {path} are {size}")
     shades = np.unique(frames)
-    if len(shades) != 2:
-        raise ValueError(f"the frames of {path} have {len(shades)} shades of grey, two expected")
+    if frames.shape[1:] != (HEIGHT, WIDTH) or len(shades) != 2:
+        found = f"{frames.shape[2]} by {frames.shape[1]} pixels in {len(shades)} shades of grey"
+        raise ValueError(f"the frames of {path} are {found}, {WIDTH} by {HEIGHT} in two expected")
     return (frames == shades[1]).astype(np.uint8)
 
 
 def main(argv: list[str] | None = None) -> int:
-    about = "Check and pack the published dSprites file."
-    parser = argparse.ArgumentParser(prog="data_prep.dsprites", description=about)
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--path", type=folder, help=f"the file {FILE_NAME}")
-    which.add_argument(
-        "--download", action="store_true", help="fetch it into --out, continuing if interrupted"
-    )
-    parser.add_argument("--out", type=folder, default="data", help="folder (default: data)")
-    arguments = parser.parse_args(argv)
-    path = arguments.path or arguments.out / FILE_NAME
-
-    def work(say) -> None:
-        if arguments.download:
-            download(path, say=say)
-        pack_archive(path, arguments.out, say=say)
-        counts = compare(arguments.out)
-        equal = f"{counts['equal']:,} of {counts['images']:,} images"
-        say(f"{equal} equal the drawn ones to the last pixel")
-
-    return run("dsprites", work, "a download is continued by the same command")
+    path_help = f"the file {FILE_NAME}"
+    title = "the published dSprites file"
+    return commands.pack_command("dsprites", title, path_help, FILE_NAME, download, pack, argv)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@
 
 The pixels go to a `.part`, are synced, checked and renamed, the labels likewise; the JSON is
 written last and removed first, so a set is complete exactly when its JSON is there and agrees with
-itself and with the files beside it. <stem>.journal.part is there while a set is written: the lock
-that keeps a second writer waiting, and for a set that takes minutes, what the `.part` will be.
+itself and with the files beside it. A lock on the folder keeps a second writer waiting.
 """
 
 import errno
+import fcntl
 import hashlib
 import io
 import json
@@ -24,7 +24,6 @@ import math
 import os
 import shutil
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -32,11 +31,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int16
-
-try:
-    import fcntl
-except ImportError:  # a platform without: two writers at once are not kept apart
-    fcntl = None
 
 HEIGHT = WIDTH = 64
 BYTES_PER_IMAGE, BYTES_PER_RGB = HEIGHT * WIDTH // 8, 3 * HEIGHT * WIDTH
@@ -53,27 +47,24 @@ SETS = {  # source, channels and factors, by stem
 }  # fmt: skip
 
 
+def _paths(out: Path, stem: str) -> tuple[Path, Path | None, Path]:
+    """Where the pixels, the labels of colour images, and the JSON of a set lie."""
+    in_colour = SETS[stem][1] == 3
+    pixels = out / f"{stem}.{'rgb' if in_colour else 'bits'}"
+    return pixels, out / f"{stem}.labels.npz" if in_colour else None, out / f"{stem}.json"
+
+
 # --- what is whole --------------------------------------------------------------------------------
 
 
-def packed_problem(out: Path, stem: str, sha256: str | None = None) -> str | None:
-    """None if the set `stem` under `out` is whole and as its JSON says; else one line, why not.
+def read_whole(out: Path, stem: str) -> dict:
+    """What the JSON of a set says; ValueError, naming file and field, unless it is whole.
 
-    Reads all of it (under a second for the 737,280 images of 2D Shapes). With `sha256`, its pixels
-    must also have that checksum.
+    Reads all of it (under a second for the 737,280 images of 2D Shapes).
     """
-    try:
-        read_whole(out, stem, sha256)
-    except ValueError as error:
-        return f"{error}; `make data` makes it again"
-    return None
-
-
-def read_whole(out: Path, stem: str, sha256: str | None = None) -> dict:
-    """What the JSON of a set says; ValueError, naming file and field, unless it is whole."""
     pixels, labels, sidecar = _paths(out, stem)
-    for path in (sidecar, pixels, labels)[: 3 if SETS[stem][1] == 3 else 2]:
-        if not path.exists():
+    for path in (sidecar, pixels, labels):
+        if path and not path.exists():
             raise ValueError(f"{path} is missing")
     try:
         info = json.loads(sidecar.read_bytes())
@@ -83,26 +74,11 @@ def read_whole(out: Path, stem: str, sha256: str | None = None) -> dict:
     if not isinstance(info, dict) or info.get("checksum") != checksum_of(info):
         raise ValueError(f"{sidecar} is altered: field 'checksum' does not fit the others")
     _check_fields(info, stem, sidecar)
-    digests = {pixels: sha256 or info["sha256"], labels: info.get("labels_sha256")}
-    for path, wanted in digests.items():
-        if wanted is None:
-            continue
-        try:
-            with open(path, "rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise ValueError(f"{path} cannot be read ({error.strerror})") from error
-        if found != wanted:
-            raise ValueError(f"{path} is altered (sha256 {found[:12]}..., not {wanted[:12]}...)")
-    if SETS[stem][1] == 3:
+    _check_digest(pixels, info["sha256"])
+    if labels:
+        _check_digest(labels, info["labels_sha256"])
         _check_labels(labels.read_bytes(), info, labels)
     return info
-
-
-def _paths(out: Path, stem: str) -> tuple[Path, Path, Path]:
-    """Where the pixels, the labels (if any) and the JSON of a set lie."""
-    pixels = out / f"{stem}.{'rgb' if SETS[stem][1] == 3 else 'bits'}"
-    return pixels, out / f"{stem}.labels.npz", out / f"{stem}.json"
 
 
 def checksum_of(info: dict) -> str:
@@ -111,50 +87,73 @@ def checksum_of(info: dict) -> str:
     return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
 
 
+def _check_digest(path: Path, wanted: str) -> None:
+    try:
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror})") from error
+    if found != wanted:
+        raise ValueError(f"{path} is altered (sha256 {found[:12]}..., not {wanted[:12]}...)")
+
+
 def _check_fields(info: dict, stem: str, sidecar: Path) -> None:
     """Raise ValueError, naming the field, unless all this can be said of the set `stem`."""
-    source, channels, discrete = SETS[stem]
-    images, each = info.get("images"), BYTES_PER_RGB if channels == 3 else BYTES_PER_IMAGE
-    counted = type(images) is int and images > 0
-    right = {"source": source, "channels": channels, "height": HEIGHT, "width": WIDTH}
-    right["images"] = images if counted else "a whole number above 0"
-    right["bytes"] = images * each if counted else 0
-    for field in ("name", "sha256", *(["labels_sha256"] if channels == 3 else [])):
-        text = info.get(field)
-        right[field] = text if text and isinstance(text, str) else "a text"
-    right["factors"] = info.get("factors")
-    if not _are_factors(right["factors"], images, stem):
+    source, channels, factors = SETS[stem]
+    info = {"channels": 1, **info}
+    counted = type(info.get("images")) is int and info["images"] > 0
+    images = info["images"] if counted else 0
+    size = images * (BYTES_PER_RGB if channels == 3 else BYTES_PER_IMAGE)
+    rule = "discrete attributes, each once, of values [0, 1]"
+    if factors:
         values = f"of sizes {SHAPES2D}" if channels == 1 else "of different values"
-        rule = f"{discrete} (name: discrete) in this order, {values}"
-        right["factors"] = rule if discrete else "discrete attributes, each once, of values [0, 1]"
-    for field, value in right.items():
-        if (found := info.get(field, 1 if field == "channels" else None)) != value:
-            raise ValueError(f"{sidecar}: field {field!r} is {found!r:.60}, {value} expected")
+        rule = f"{factors} (name: discrete) in this order, {values}"
+
+    def is_text(field: str) -> bool:
+        return isinstance(info.get(field), str) and info[field] != ""
+
+    for field, right, expected in (
+        ("source", info.get("source") == source, source),
+        ("channels", info["channels"] == channels, channels),
+        ("height", info.get("height") == HEIGHT, HEIGHT),
+        ("width", info.get("width") == WIDTH, WIDTH),
+        ("images", counted, "a whole number above 0"),
+        ("bytes", info.get("bytes") == size, size),
+        ("name", is_text("name"), "a text"),
+        ("sha256", is_text("sha256"), "a text"),
+        ("labels_sha256", channels == 1 or is_text("labels_sha256"), "a text"),
+        ("factors", _are_factors(info.get("factors"), images, stem), rule),
+    ):
+        if not right:
+            found = repr(info.get(field))[:60]
+            raise ValueError(f"{sidecar}: field {field!r} is {found}, {expected} expected")
 
 
 def _are_factors(factors: object, images: int, stem: str) -> bool:
     """Whether a description of so many images may list these factors for the set `stem`."""
-    _, channels, discrete = SETS[stem]
     try:
-        values = {factor["name"]: factor["values"] for factor in factors}
-        kinds = [(factor["name"], factor["discrete"]) for factor in factors]
-        sizes = {name: len(set(of)) for name, of in values.items()}
-        numbers = [number for of in values.values() for number in of]
-        if not (
-            kinds and kinds == list((discrete or dict.fromkeys(values, True)).items())
-            and all(type(name) is str and type(kind) is bool for name, kind in kinds)
-            and all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
-            and all(len(of) == sizes[name] > 0 for name, of in values.items())
-        ):  # fmt: skip
-            return False
-    except (TypeError, KeyError, AttributeError, OverflowError):
+        kinds = [[factor["name"], factor["discrete"]] for factor in factors]
+        values = [factor["values"] for factor in factors]
+        arrays = [np.array(of) for of in values]
+    except (TypeError, KeyError, ValueError):
         return False
-    if channels == 3:
-        return bool(discrete) or all(of == [0, 1] for of in values.values())
+    attributes = {str(name): True for name, _ in kinds}
+    wanted = [list(kind) for kind in (SETS[stem][2] or attributes).items()]
+    if not kinds or json.dumps(kinds) != json.dumps(wanted):  # as text, True and 1 are two
+        return False
+    for of in arrays:
+        if of.ndim != 1 or of.dtype.kind not in "iuf" or not np.isfinite(of).all():
+            return False
+        if not len(of) or len(np.unique(of)) < len(of):
+            return False
+    if not SETS[stem][2]:
+        return all(of == [0, 1] for of in values)
+    if SETS[stem][1] == 3:
+        return True
     # All of 2D Shapes; in tests its first images, or a coarser grid.
-    first_ones = sizes == SHAPES2D and images < math.prod(sizes.values())
-    fit = all(sizes[name] <= most for name, most in SHAPES2D.items())
-    return first_ones or fit and images == math.prod(sizes.values())
+    sizes, most = np.array([len(of) for of in values]), np.array(list(SHAPES2D.values()))
+    first_ones = (sizes == most).all() and images < math.prod(most)
+    return first_ones or (sizes <= most).all() and images == math.prod(sizes)
 
 
 def _check_labels(content: bytes, info: dict, path: Path) -> None:
@@ -187,6 +186,15 @@ def labels_file(
     return buffer.getvalue()
 
 
+def factors_of(values: dict[str, Iterable], stem: str) -> list[dict]:
+    """What a description says of factors, from the values of each by name."""
+    discrete = SETS[stem][2]
+    return [
+        {"name": name, "values": list(of), "discrete": discrete.get(name, True)}
+        for name, of in values.items()
+    ]
+
+
 # --- writing --------------------------------------------------------------------------------------
 
 
@@ -208,84 +216,81 @@ def write_packed(
     right, and what `pieces` raises; OSError if the disk is full or the like.
     """
     pixels, labels_path, sidecar = _paths(out, stem)
-    size = info["images"] * (BYTES_PER_RGB if SETS[stem][1] == 3 else BYTES_PER_IMAGE)
+    size = info["images"] * (BYTES_PER_RGB if labels_path else BYTES_PER_IMAGE)
     wanted = {**info, "height": HEIGHT, "width": WIDTH, "bytes": size, "sha256": sha256 or ""}
-    if labels is not None:
+    if labels_path:
         wanted["labels_sha256"] = hashlib.sha256(labels).hexdigest()
         _check_labels(labels, info, labels_path)
     _check_fields({**wanted, "sha256": "?"}, stem, sidecar)
-    there, problem = _there(out, stem, wanted)
-    if there is None:
-        if sidecar.exists():
-            say(f"{problem}: it is made again")
-        with writing(pixels, callable(pieces)):
-            out.mkdir(parents=True, exist_ok=True)
-            free, needed = shutil.disk_usage(out).free, size - _length(part_of(pixels))
-            if free < needed:
-                room = f"{needed / 1e6:,.0f} MB are needed for {pixels}"
-                free = f"{free / 1e6:,.0f} MB are free"
-                raise OSError(f"{room}, {free}; make room and give the same command again")
-            with alone(out / f"{stem}.journal.part", say) as journal:
-                there, _ = _there(out, stem, wanted)  # by another process, while this one waited
-                if there is None:
-                    return _write(pixels, pieces, wanted, labels, journal, say)
-    say(f"{pixels} is already there and whole; nothing to do")
-    return there
+    with writing(pixels, goes_on=callable(pieces)):
+        out.mkdir(parents=True, exist_ok=True)
+        with alone(out, say):
+            problem = _difference(out, stem, wanted)
+            if problem is None:
+                say(f"{pixels} is already there and whole; nothing to do")
+                return json.loads(sidecar.read_bytes())
+            if sidecar.exists():
+                say(f"{problem}: it is made again")
+            return _write(out, stem, pieces, wanted, labels, say)
 
 
-def _there(out: Path, stem: str, wanted: dict) -> tuple[dict | None, str]:
-    """What the JSON of a whole set says if it agrees with `wanted`; else None, and why not."""
+def _difference(out: Path, stem: str, wanted: dict) -> str | None:
+    """None if there is a whole set that agrees with `wanted`; else what is wrong or different."""
     try:
         there = read_whole(out, stem)
     except ValueError as error:
-        return None, str(error)
+        return str(error)
     for field, value in json.loads(json.dumps(wanted)).items():
         if field != "software" and value not in ("", there.get(field)):
-            return None, f"{out / stem}.json describes another set ({field!r} differs)"
-    return there, ""
+            return f"{out / stem}.json describes another set ({field!r} differs)"
+    return None
 
 
-def _write(pixels: Path, pieces, wanted: dict, labels: bytes | None, journal, say) -> dict:
-    """Write pixels, labels and JSON while `journal` is held; the JSON's facts."""
-    part, goes_on, begun = part_of(pixels), callable(pieces), time.monotonic()
-    images, each = wanted["images"], wanted["bytes"] // wanted["images"]
-    labels_path, sidecar = pixels.with_suffix(".labels.npz"), pixels.with_suffix(".json")
+def _write(out: Path, stem: str, pieces, wanted: dict, labels: bytes | None, say) -> dict:
+    """Write pixels, labels and JSON; the JSON's facts."""
+    pixels, labels_path, sidecar = _paths(out, stem)
+    goes_on, begun = callable(pieces), time.monotonic()
+    images, size = wanted["images"], wanted["bytes"]
+    # The name says what it will be, so that only the same set goes on from it.
+    part = part_of(pixels.with_name(f"{pixels.name}.{checksum_of(wanted)[:16]}"))
+    _remove_parts(out, stem, keep=part)
+    kept, chunk = 0, CHUNK * size // images
+    if goes_on and part.exists():  # each piece was synced before the next: all but the last is good
+        kept = max(part.stat().st_size // chunk - 1, 0) * chunk
+    first, free = kept * images // size, shutil.disk_usage(out).free
+    if free < size - kept:
+        room = f"{(size - kept) / 1e6:,.0f} MB are needed for {pixels}"
+        free = f"{free / 1e6:,.0f} MB are free"
+        raise OSError(f"{room}, {free}; make room and give the same command again")
     try:
         with open(part, "a+b") as file:
-            file.truncate(_kept(part, journal, wanted) if goes_on else 0)
+            file.truncate(kept)
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256")
-            first = file.tell() // each
             going_on = f", going on from image {first:,}" if first else ""
             say(f"writing {images:,} images into {pixels}{going_on}")
-            for piece in _told(pieces(first) if goes_on else pieces, first, images, each, say):
+            for piece in _told(pieces(first) if goes_on else pieces, first, images, size, say):
                 file.write(piece)
                 digest.update(piece)
                 if goes_on:
-                    file.flush()
-                    os.fsync(file.fileno())
+                    _sync(file)
+            _sync(file)
             written = file.tell()
-            file.flush()
-            os.fsync(file.fileno())
-        if written != wanted["bytes"]:
-            made = f"{written:,} bytes were made for {pixels}"
-            raise ValueError(f"{made}, {wanted['bytes']:,} expected")
+        if written != size:
+            raise ValueError(f"{written:,} bytes were made for {pixels}, {size:,} expected")
         if wanted["sha256"] not in ("", digest.hexdigest()):
             found = f"have sha256 {digest.hexdigest()}, {wanted['sha256']} expected"
             raise ValueError(f"the images made for {pixels} {found}")
         wanted["sha256"] = digest.hexdigest()
         wanted["checksum"] = checksum_of(wanted)
         sidecar.unlink(missing_ok=True)
-        if labels is not None:
+        if labels_path:
             _write_whole(labels_path, labels)
         os.replace(part, pixels)
         _write_whole(sidecar, (json.dumps(wanted, indent=1) + "\n").encode())
-        journal.truncate(0)
     except BaseException as error:
         if isinstance(error, ValueError) or not goes_on:
-            journal.truncate(0)
-            for left in (part, part_of(labels_path), part_of(sidecar)):
-                left.unlink(missing_ok=True)
+            _remove_parts(out, stem)
         raise
     took = time.monotonic() - begun
     rate = f"{(images - first) / max(took, 1e-9):,.0f} images a second"
@@ -293,26 +298,19 @@ def _write(pixels: Path, pieces, wanted: dict, labels: bytes | None, journal, sa
     return wanted
 
 
-def _kept(part: Path, journal, wanted: dict) -> int:
-    """How many bytes of `part` are to be gone on from; `journal` then says what they belong to."""
-    head, chunk = json.dumps(wanted, sort_keys=True).encode(), CHUNK * BYTES_PER_RGB
-    journal.seek(0)
-    if journal.read() == head:  # each piece was synced before the next: all but the last are good
-        return max(_length(part) // chunk - 1, 0) * chunk
-    os.truncate(part, 0)
-    journal.truncate(0)
-    journal.write(head)
-    journal.flush()
-    return 0
+def _remove_parts(out: Path, stem: str, keep: Path | None = None) -> None:
+    for left in out.glob(f"{stem}.*part"):
+        if left != keep:
+            left.unlink()
 
 
-def _told(pieces: Iterable[bytes], first: int, images: int, each: int, say) -> Iterator[bytes]:
+def _told(pieces: Iterable[bytes], first: int, images: int, size: int, say) -> Iterator[bytes]:
     """The pieces as they come, with a line of progress now and then."""
     done, begun = first, time.monotonic()
     shown = begun
     for piece in pieces:
         yield piece
-        done, now = done + len(piece) // each, time.monotonic()
+        done, now = done + len(piece) * images // size, time.monotonic()
         if now - shown >= SAY_EVERY:
             shown, rate = now, (done - first) / (now - begun)
             speed = f"{rate:,.0f} a second, {(images - done) / rate / 60:.1f} minutes left"
@@ -324,15 +322,15 @@ def part_of(path: Path) -> Path:
     return path.with_name(path.name + ".part")
 
 
-def _length(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
+def _sync(file: io.BufferedWriter) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _write_whole(path: Path, content: bytes) -> None:
     with open(part_of(path), "wb") as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        _sync(file)
     os.replace(part_of(path), path)
 
 
@@ -349,40 +347,28 @@ def writing(path: Path, goes_on: bool = False) -> Iterator[None]:
         remedy = "make room" if full else "put that right"
         then = "goes on from there" if goes_on else "starts anew, for nothing of it was kept"
         wrong = f"cannot write {where} ({error.strerror}); {remedy}, and the same command {then}"
-        sentence = OSError(wrong)
-        sentence.errno = error.errno
-        raise sentence from error
+        raise OSError(wrong) from error
 
 
 @contextmanager
-def alone(path: Path, say: Callable[[str], None]) -> Iterator[io.BufferedRandom]:
-    """`path`, open to read and append, for one process at a time; removed at the end if empty.
+def alone(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Let one process at a time write into `folder`.
 
-    A second process says so and waits until the first has ended, or was killed. Where the platform
-    or the file system has no locks, nothing waits.
+    A second one says so and waits until the first has ended, or was killed. Where the file system
+    has no locks, nothing waits.
     """
-
-    def is_still_there() -> bool:
-        return path.exists() and os.path.samestat(os.fstat(file.fileno()), os.stat(path))
-
-    while True:
-        with open(path, "a+b") as file:
-            try:
-                if fcntl is not None:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                say(f"another process is at work on {path}; waiting for it to end")
-                fcntl.flock(file, fcntl.LOCK_EX)
-            except OSError:  # a file system without locks
-                pass
-            if not is_still_there():  # whoever had it has removed or renamed it
-                continue
-            try:
-                yield file
-            finally:
-                if is_still_there() and _length(path) == 0:
-                    path.unlink()
-            return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say(f"another process is at work in {folder}; waiting for it to end")
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    except OSError:
+        pass
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def in_order(
@@ -393,19 +379,15 @@ def in_order(
     `read(i)`, called in order, gives what `work` needs for image i; `work` gives the bytes of a
     list of them. Threads suffice, since Pillow decodes and resizes without holding Python's lock.
     """
-    if at_a_time is None:
-        has = hasattr(os, "sched_getaffinity")
-        at_a_time = len(os.sched_getaffinity(0)) if has else os.cpu_count() or 1
+    at_a_time = at_a_time or os.cpu_count() or 1
 
     def pieces(first: int) -> Iterator[bytes]:
+        several = 2 * at_a_time * CHUNK  # no more images are held in memory
         with ThreadPoolExecutor(at_a_time) as pool:
-            waiting = deque()
-            for start in range(first, images, CHUNK):
-                task = [read(i) for i in range(start, min(start + CHUNK, images))]
-                waiting.append(pool.submit(work, task))
-                if len(waiting) == 2 * at_a_time:  # no more are held in memory
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            for begin in range(first, images, several):
+                end = min(begin + several, images)
+                starts = range(begin, end, CHUNK)
+                tasks = ([read(i) for i in range(k, min(k + CHUNK, end))] for k in starts)
+                yield from pool.map(work, tasks)
 
     return pieces

@@ -26,16 +26,10 @@ pixel is on when its centre is inside the polygon; a centre exactly on an edge b
 left and at the top, and not on the right and at the bottom. After the rounding all is integer
 arithmetic, so every machine draws the same bits.
 
-How these numbers were found: the half-side, the two semi-axes and the heart's three numbers were
-fitted for each of many corner counts, then replaced by the round numbers within what the frames
-allow. Moved one at a time, nothing is wrong for a half-side of 9.5974 to 9.6007, for 1.3297 to
-1.3300, 16.000 to 16.001, 14.490 to 14.500 and 0.1498 to 0.1500. With the round numbers, of all
-corner counts from 40 to 420 only 150 draws every heart and only 100 and 112 every ellipse, and of
-the grids 1/16 to 1/4096 only 1/256 draws all three shapes; without rounding 8 square, 4 ellipse and
-4 heart pixels are wrong. No pixel centre comes nearer to an outline than 0.0007 pixel in any frame.
-In about 4,000 of all images one lies on an edge or within 1/65536 pixel of it: there the
-left-and-top rule is graphics hardware's convention, not a finding. calibrate_shapes2d.py repeats
-the derivation, with frames left out.
+Notebook 01 shows how these numbers were found, and fits them again with frames left out; the tests
+hold how far each can be moved before a frame is wrong. In about 4,000 of all images a pixel centre
+lies on an edge or within 1/65536 pixel of it: there the left-and-top rule is graphics hardware's
+convention, not a finding, for no frame has one nearer than 0.0007 pixel.
 """
 
 import math
@@ -48,7 +42,7 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 
 from data_prep.commands import draw_command
-from data_prep.packed import BYTES_PER_IMAGE, HEIGHT, WIDTH, write_packed
+from data_prep.packed import BYTES_PER_IMAGE, HEIGHT, WIDTH, factors_of, write_packed
 
 SHAPES = ("square", "ellipse", "heart")
 FACTOR_VALUES = {
@@ -219,10 +213,7 @@ def packed_pieces() -> Iterator[bytes]:
 
 def factors() -> list[dict]:
     """What the description of a packed set says of the factors."""
-    return [
-        {"name": name, "values": list(values), "discrete": name == "shape"}
-        for name, values in FACTOR_VALUES.items()
-    ]
+    return factors_of(FACTOR_VALUES, STEM)
 
 
 def write_all(out: Path, say=lambda line: None) -> None:

@@ -31,7 +31,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from data_prep.commands import draw_command, whole_number
-from data_prep.packed import HEIGHT, WIDTH, labels_file, write_packed
+from data_prep.packed import HEIGHT, WIDTH, factors_of, labels_file, write_packed
 from data_prep.standins.perspective import bar, draw, ring, swept
 
 STEM = "standin_chairs"
@@ -258,15 +258,12 @@ def write_all(out: Path, chairs: int = 200, seed: int = 0, say=lambda line: None
     Raises ValueError for a bad count or seed, and what `write_packed` raises.
     """
     chairs = whole_number(chairs, "the number of chairs", 2, MOST_CHAIRS)
+    values = {"chair": range(chairs), "azimuth": AZIMUTHS, "elevation": ELEVATIONS}
     info = {
         "name": "stand-in chairs (for 3D Chairs)", "source": "stand-in", "version": VERSION,
         "seed": whole_number(seed, "the seed", 0), "channels": 3,
         "images": chairs * len(AZIMUTHS) * len(ELEVATIONS),
-        "factors": [
-            {"name": "chair", "values": list(range(chairs)), "discrete": True},
-            {"name": "azimuth", "values": list(AZIMUTHS), "discrete": False},
-            {"name": "elevation", "values": list(ELEVATIONS), "discrete": True},
-        ],
+        "factors": factors_of(values, STEM),
     }  # fmt: skip
     content = labels_file(*labels(chairs))
     write_packed(out, STEM, packed_pieces(chairs, seed), info, labels=content, say=say)

@@ -27,7 +27,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from data_prep.commands import draw_command, whole_number
-from data_prep.packed import labels_file, write_packed
+from data_prep.packed import factors_of, labels_file, write_packed
 from data_prep.standins.draw_faces import draw
 
 VERSION = 1  # goes up whenever a face or a label changes
@@ -118,7 +118,7 @@ def write_all(out: Path, images: int = 20_000, seed: int = 0, say=lambda line: N
     info = {
         "name": NAME, "source": "stand-in", "version": VERSION, "seed": int(seed),
         "images": images, "channels": 3,
-        "factors": [{"name": name, "values": [0, 1], "discrete": True} for name in ATTRIBUTES],
+        "factors": factors_of(dict.fromkeys(ATTRIBUTES, (0, 1)), STEM),
     }  # fmt: skip
     labels = labels_file(attributes, held_out(images))
     write_packed(out, STEM, packed_pieces(attributes, nuisances), info, labels=labels, say=say)

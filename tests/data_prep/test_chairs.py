@@ -118,7 +118,7 @@ def test_packed_images_and_labels(tmp_path):
         about["files"] == {chairs.TAR: {"sha256": digest, "published": False}}
         and "unverified" in about["edition"]
     )
-    assert packed.packed_problem(tmp_path / "data", "chairs") is None
+    assert packed.read_whole(tmp_path / "data", "chairs") == about
     # One of six is held out, and with it all its views.
     held_out = sorted(CHAIRS, key=lambda name: hashlib.sha256(name.encode()).digest())[0]
     assert labels["test"].tolist() == [SORTED[c] == held_out for c, _, _ in expected]

@@ -18,7 +18,7 @@ def test_a_home_folder_is_found_and_a_relative_one_named_whole(stem, tmp_path, m
     module, *options = SMALL[stem]
     monkeypatch.setenv("HOME", str(tmp_path))
     assert module.main(["--out", "~/data", *options]) == 0
-    assert packed.packed_problem(tmp_path / "data", stem) is None
+    assert packed.read_whole(tmp_path / "data", stem)
     monkeypatch.chdir(tmp_path)
     assert module.main(["--out", "data", *options]) == 0
     assert str(tmp_path / "data") in capsys.readouterr().out.splitlines()[-1]
@@ -72,6 +72,7 @@ def test_a_description_that_was_altered_is_not_believed(stem, change, tmp_path, 
     assert module.main(command) == 0
     right = path.read_bytes()
     path.write_text(json.dumps(ALTERED[change](json.loads(right))))
-    assert packed.packed_problem(tmp_path, stem) is not None
+    with pytest.raises(ValueError, match=f"{stem}.json"):
+        packed.read_whole(tmp_path, stem)
     assert module.main(command) == 0
     assert path.read_bytes() == right and str(path) in capsys.readouterr().out

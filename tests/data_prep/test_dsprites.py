@@ -1,6 +1,5 @@
 """The official file, with small archives in its place: packing, and all that can be wrong."""
 
-import csv
 import hashlib
 import http.server
 import json
@@ -13,14 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep import calibrate_shapes2d as calibrate
 from data_prep import dsprites, packed, shapes2d
 
 IMAGES = 3 * 1024 + 100
 
 
 def make_archive(path: Path, images=None, labels=None, **changed) -> dict:
-    """A small archive laid out as the published one; returns the checksum for `pack_archive`."""
+    """A small archive laid out as the published one; returns the checksum for `pack`."""
     classes = shapes2d.classes_of(np.arange(IMAGES))
     arrays = {
         "metadata": np.array({"title": "would be unpickled"}, dtype=object),
@@ -41,7 +39,7 @@ def checksums(path: Path) -> dict:
 
 
 def pack(path: Path, out: Path, sums: dict, **more) -> None:
-    dsprites.pack_archive(path, out, images=IMAGES, **sums, **more)
+    dsprites.pack(path, out, images=IMAGES, **sums, **more)
 
 
 def test_packed_official_file_is_the_same_as_the_drawn_one(tmp_path):
@@ -57,7 +55,9 @@ def test_packed_official_file_is_the_same_as_the_drawn_one(tmp_path):
     )
     lines = []
     pack(tmp_path / "a.npz", tmp_path / "data", sums, say=lines.append)
-    assert "nothing to do" in lines[0]
+    assert "nothing to do" in lines[0] and lines[1] == (
+        f"{IMAGES:,} of {IMAGES:,} images equal the drawn ones to the last pixel"
+    )
 
 
 def test_compare_counts_images_and_pixels(tmp_path):
@@ -90,7 +90,7 @@ def test_compare_refuses_an_altered_packed_file(tmp_path):
 def test_the_real_checksums_are_asked_for(tmp_path):
     make_archive(tmp_path / "a.npz")
     with pytest.raises(ValueError, match="sha1 is .*altered, or another edition"):
-        dsprites.pack_archive(tmp_path / "a.npz", tmp_path)
+        dsprites.pack(tmp_path / "a.npz", tmp_path)
 
 
 def test_labels_stored_by_columns_are_the_same_labels(tmp_path):
@@ -105,8 +105,11 @@ def test_labels_stored_by_columns_are_the_same_labels(tmp_path):
         (lambda b: b[: len(b) // 2], "cut short at"),
         (lambda b: b[:2000] + bytes([b[2000] ^ 255]) + b[2001:], "altered"),
         (lambda b: b"\n<!DOCTYPE html><html>Not here</html>", "a web page"),
-        (lambda b: b"version https://git-lfs.github.com/spec/v1", "not an npz archive"),
-        (lambda b: b"", "not an npz archive"),
+        (
+            lambda b: b"version https://git-lfs.github.com/spec/v1",
+            "neither a zip nor a tar archive",
+        ),
+        (lambda b: b"", "neither a zip nor a tar archive"),
     ],
 )
 def test_wrong_files_are_named_for_what_they_are(tmp_path, damage, message):
@@ -139,15 +142,18 @@ def colour(labels):
         (lambda: {"imgs": np.full((IMAGES, 64, 64), 255, np.uint8)}, "the value 255 near image 0"),
         (lambda: {"imgs": np.zeros((IMAGES, 64, 63), np.uint8)}, r"imgs is .*64, 63.*expected"),
         (lambda: {"imgs": np.zeros((IMAGES, 64, 64), bool)}, "imgs is .* bool"),
-        (lambda: {"imgs": None}, "holds no array imgs"),
+        (lambda: {"imgs": None}, "is damaged: .*imgs.npy"),
         (lambda: {"imgs": np.array([{"a": 1}], dtype=object)}, "imgs is .* object"),
-        (lambda: {"latents_classes": labels_with(swap_two)}, "number 7 is labelled"),
-        (lambda: {"latents_classes": labels_with(colour)}, r"number 3 is labelled \[1, 0"),
-        (lambda: {"latents_classes": np.zeros((IMAGES, 5), np.int64)}, "latents_classes is"),
-        (lambda: {"latents_classes": np.zeros((IMAGES, 6))}, "latents_classes is .* float64"),
+        (lambda: {"latents_classes": labels_with(swap_two)}, "latents_classes .* in order"),
+        (lambda: {"latents_classes": labels_with(colour)}, "latents_classes .* in order"),
+        (
+            lambda: {"latents_classes": np.zeros((IMAGES, 5), np.int64)},
+            "latents_classes .*5. int64",
+        ),
+        (lambda: {"latents_classes": np.zeros((IMAGES, 6))}, "latents_classes .* float64"),
         (
             lambda: {"latents_classes": np.array([{"a": 1}], dtype=object)},
-            "latents_classes cannot be read: Object",
+            "Object arrays cannot be loaded",
         ),
     ],
 )
@@ -297,42 +303,9 @@ def test_wrong_animations_are_refused(tmp_path):
     with pytest.raises(ValueError, match="not an animation"):
         dsprites.read_animation(tmp_path / "page.gif")
     save_animation(tmp_path / "small.gif", np.eye(32, dtype=np.uint8)[None].repeat(2, 0))
-    with pytest.raises(ValueError, match="32 by 32 pixels, 64 by 64 expected"):
+    with pytest.raises(ValueError, match="32 by 32 pixels in 2 shades of grey, 64 by 64 in two"):
         dsprites.read_animation(tmp_path / "small.gif")
     grey = np.add.outer(np.arange(64), np.arange(64)).astype(np.uint8)
     save_animation(tmp_path / "grey.gif", grey[None], bright=1)
-    with pytest.raises(ValueError, match="shades of grey"):
+    with pytest.raises(ValueError, match="in 127 shades of grey, 64 by 64 in two expected"):
         dsprites.read_animation(tmp_path / "grey.gif")
-
-
-# --- calibration ----------------------------------------------------------------------------------
-
-
-def test_calibration_on_an_animation_like_the_published_one(tmp_path):
-    """The outlines of shapes2d are right on all frames, known by hash, and others are not."""
-    with open(
-        Path(shapes2d.__file__).with_name("shapes2d_frames.csv"), encoding="utf-8", newline=""
-    ) as file:
-        labels = [[int(row[name]) for name in shapes2d.FACTORS] for row in csv.DictReader(file)]
-    save_animation(tmp_path / "a.gif", shapes2d.render(np.array(labels)))
-    classes, images = calibrate.labelled_frames(tmp_path / "a.gif")
-    assert len(classes) == 254  # four of the 258 labels look like another one
-    np.testing.assert_array_equal(shapes2d.render(classes), images)
-    squares = classes[classes[:, 0] == 0], images[classes[:, 0] == 0]
-    assert calibrate.wrong_pixels(shapes2d.square(), *squares) == 0
-    assert calibrate.wrong_pixels(shapes2d.square(), *squares, grid=16) == 40
-    assert calibrate.wrong_pixels(shapes2d.square(9.7), *squares) > 40
-    margins = calibrate.Margins(0, *squares)
-    assert (
-        len(margins(shapes2d.square())) > 200
-        and margins(shapes2d.square()).min() > 0 > margins(shapes2d.square(9.7)).min()
-    )
-    save_animation(tmp_path / "b.gif", shapes2d.render(np.array(labels[:100])))
-    with pytest.raises(ValueError, match="of the 254 published frames"):
-        calibrate.labelled_frames(tmp_path / "b.gif")
-
-
-def test_signed_distance_of_a_square():
-    x, y = np.array([[0.0, 4, 4, 0]]), np.array([[0.0, 0, 4, 4]])
-    points = np.array([[2, 1], [2, -3], [7, 8], [3.5, 2], [-1, 2]], dtype=float)
-    np.testing.assert_allclose(calibrate.signed_distance(x, y, *points.T), [1, -3, -5, 0.5, -1])

@@ -254,9 +254,10 @@ def test_damaged_files_are_found_and_made_again(tmp_path, small_set, damage, cap
             "sha256": hashlib.sha256(small_set[::-1]).hexdigest()
         }
         sidecar.write_text(json.dumps(info))
-    assert packed.packed_problem(tmp_path, "shapes2d", shapes2d.SHA256) is not None
+    with pytest.raises(ValueError, match="shapes2d.json|shapes2d.bits"):
+        packed.read_whole(tmp_path, "shapes2d")
     assert shapes2d.main(["--out", str(tmp_path)]) == 0
-    assert packed.packed_problem(tmp_path, "shapes2d", shapes2d.SHA256) is None
+    assert packed.read_whole(tmp_path, "shapes2d")["sha256"] == shapes2d.SHA256
     assert bits.read_bytes() == small_set
 
 
@@ -315,7 +316,8 @@ def test_interrupted_writing_leaves_no_whole_set(tmp_path):
         == -9
     )
     assert "shapes2d.json" not in os.listdir(tmp_path)
-    assert f"{tmp_path}/shapes2d.json" in packed.packed_problem(tmp_path, "shapes2d")
+    with pytest.raises(ValueError, match="shapes2d.json is missing"):
+        packed.read_whole(tmp_path, "shapes2d")
 
 
 def test_command_line_with_a_folder_that_is_a_file(tmp_path, capsys):

@@ -348,7 +348,7 @@ def test_command_writes_the_set_then_nothing(tmp_path, capsys):
     assert standin_chairs.main(command) == 0
     out = tmp_path / "data"
     names = ["standin_chairs.json", "standin_chairs.labels.npz", "standin_chairs.rgb"]
-    assert sorted(os.listdir(out)) == names and packed.packed_problem(out, "standin_chairs") is None
+    assert sorted(os.listdir(out)) == names and packed.read_whole(out, "standin_chairs")
     info = json.loads((out / names[0]).read_text())
     told = {
         "name": "stand-in chairs (for 3D Chairs)",
@@ -417,9 +417,7 @@ def test_another_or_a_damaged_set_is_drawn_again(tmp_path, change, monkeypatch):
     elif change.startswith("no "):
         (labels if change == "no labels" else sidecar).unlink()
     standin_chairs.write_all(tmp_path, chairs, seed)
-    assert (
-        drawn == list(range(chairs)) and packed.packed_problem(tmp_path, "standin_chairs") is None
-    )
+    assert drawn == list(range(chairs)) and packed.read_whole(tmp_path, "standin_chairs")
     info = json.loads(sidecar.read_text())
     assert (info["images"], info["seed"], info["version"]) == (
         62 * chairs,
@@ -487,8 +485,7 @@ def test_a_killed_write_is_not_taken_for_the_set(tmp_path):
         == -9
     )
     assert "standin_chairs.json" not in os.listdir(tmp_path)
-    assert packed.packed_problem(tmp_path, "standin_chairs") is not None
+    with pytest.raises(ValueError, match="standin_chairs.json is missing"):
+        packed.read_whole(tmp_path, "standin_chairs")
     standin_chairs.write_all(tmp_path, 2)
-    assert (
-        packed.packed_problem(tmp_path, "standin_chairs") is None and len(os.listdir(tmp_path)) == 3
-    )
+    assert packed.read_whole(tmp_path, "standin_chairs") and len(os.listdir(tmp_path)) == 3

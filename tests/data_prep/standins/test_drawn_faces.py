@@ -421,7 +421,7 @@ def test_set_that_is_another_or_damaged_is_made_again(tmp_path, change, monkeypa
     lines = []
     faces.write_all(tmp_path, **wanted, say=lines.append)
     assert any(line.startswith("writing") for line in lines)
-    assert packed.packed_problem(tmp_path, "faces") is None
+    assert packed.read_whole(tmp_path, "faces")
     assert ([path.read_bytes() for path in paths] == before) == (
         change in ("pixels", "labels", "no labels", "half json")
     )
@@ -472,7 +472,8 @@ def test_killed_drawing_leaves_no_whole_set(tmp_path):
         == -9
     )
     assert "faces.json" not in os.listdir(tmp_path)
-    assert packed.packed_problem(tmp_path, "faces") is not None
+    with pytest.raises(ValueError, match="faces.json is missing"):
+        packed.read_whole(tmp_path, "faces")
     faces.write_all(tmp_path, 20, 0)
     assert sorted(os.listdir(tmp_path)) == ["faces.json", "faces.labels.npz", "faces.rgb"]
 
