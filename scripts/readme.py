@@ -50,11 +50,15 @@ def markdown(heads: tuple[str, ...], rows: list[tuple]) -> str:
 
 
 def table_1(data: str = "shapes2d") -> str:
-    """Means and numbers of seeds, narrow; the intervals are in tables and figures."""
+    """Means, ours and the paper's in one cell, which is narrow; intervals are in other tables."""
     part = shown(data)
-    means = tables.table_1(part).replace(r" ± \S+", "", regex=True)
-    title = f"**Table 1, {part.data_name}** ({part.conditions})"
-    return "\n\n".join((title, summary.markdown(means), tables.table_1_notes(part)))
+    wide = tables.table_1(part).replace(r" ± \S+", "", regex=True)
+    narrow = wide[["method"]].copy()
+    for score in [name for name in wide if f"{name}, paper" in wide]:
+        narrow[score] = wide[score] + " / " + wide[f"{score}, paper"]
+    seeds = " to ".join(str(n) for n in sorted({wide["seeds"].min(), wide["seeds"].max()}))
+    title = f"**Table 1, ours / the paper's**, {seeds} seeds a model ({part.conditions})"
+    return "\n\n".join((title, summary.markdown(narrow), tables.table_1_notes(part)))
 
 
 def standing() -> str:
@@ -123,10 +127,14 @@ def implementations() -> str:
 
 def verdicts() -> str:
     """Claims and verdicts; rules, differences and intervals are in notebook 05 and the report."""
-    parts = [shown(), shown("celeba")]
-    told = (f"{len(p.runs)} runs of the {p.profile} profile on {p.data_name}" for p in parts)
-    table = summary.markdown(decided()[["claim", "verdict"]])
-    return f"From {' and '.join(told)}:\n\n{table}"
+
+    def told(part: summary.ProfileResults) -> str:
+        runs = f"{len(part.runs)} runs of the {part.profile} profile"
+        steps = part.results[0]["settings"]["steps"]
+        return f"{runs} ({steps:,} steps each) on {part.data_name}"
+
+    short = decided()[["claim", "verdict"]].replace(r", at [\d,]+ steps$", "", regex=True)
+    return f"From {told(shown())} and {told(shown('celeba'))}:\n\n{summary.markdown(short)}"
 
 
 def minutes() -> str:
