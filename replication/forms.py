@@ -53,6 +53,10 @@ SCORES = {
         "pairs": COUNT, "train": COUNT, "test": COUNT, "seed": "whole number from 0",
     },
 }  # fmt: skip
+TRAVERSALS = {  # of a sheet that traversal_score.py measured; score: null where all is off
+    "code": "text like [0-9a-f]{16}", "score": SHARE, "change": [SHARE, "rows"],
+    "share": [SHARE, "rows"],
+}  # fmt: skip
 ATTRIBUTES = {
     "names": ["text", "factors"], "train_images": COUNT, "test_images": COUNT,
     "single_latent": ["whole number from 0", "factors"], "accuracy": [PERCENT, "factors"],
@@ -122,6 +126,10 @@ def check_result(result: object, stem: str) -> None:
     left = {"file": f"text like {re.escape(stem)}[.]codes[.]npz", "sha256": SHA256}
     form["codes"] = left if leaves_codes(settings) else "null"
     form |= {"rulers": RULERS} if "rulers" in result and leaves_codes(settings) else {}
+    if "traversals" in result and result.get("picture") and settings.data == "shapes2d":
+        measured = result["traversals"]
+        off = isinstance(measured, dict) and measured.get("score") is None
+        form["traversals"] = TRAVERSALS | ({"score": "null"} if off else {})
     found = result.get("metrics")
     if leaves_codes(settings) and isinstance(found, dict) and found.get("unrounded") is not None:
         metrics["unrounded"] = {"sap": SHARE, "zdiff": PERCENT}  # null: scored again from codes

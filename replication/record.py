@@ -4,17 +4,15 @@ One function, `write_result`, for every way of training: it scores a trained mod
 Where a score has changed since, results that left codes are scored again, without training:
 
     python -m replication.record results/evening
-
-and with --rulers their codes are measured by rulers.py, where its present version has not yet.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import hashlib
 import io
 import os
 import platform
+import sys
 import time
 from pathlib import Path
 
@@ -26,7 +24,7 @@ from PIL import Image
 from dipvae_src import evaluate, models
 from dipvae_src.data import Packed
 from dipvae_src.settings import Settings
-from replication import codes, profiles, provenance, results, rulers, scores
+from replication import codes, profiles, provenance, results, scores
 from replication.machine import name_of
 
 KEPT_LATENTS = 2_000  # test images whose latents are kept beside the pictures
@@ -85,21 +83,6 @@ def rescore(path: Path) -> None:
     result["metrics"] |= scores.scores_of_codes(mu, factors, *told) | {"unrounded": None}
     result["code"] = result["code"] | {"scoring": provenance.LOADED["scoring"]}
     results.write(path, result)
-
-
-def measure(path: Path) -> bool:
-    """Write into a result that left codes what rulers.py says of them; False if it is there.
-
-    Raises BadResult or BadCodes where they are damaged.
-    """
-    result = results.read(path)
-    if not result["codes"] or result.get("rulers", {}).get("code") == rulers.CODE:
-        return False
-    mu, factors = codes.read_codes(path.with_name(result["codes"]["file"]))
-    found = rulers.rulers(mu, factors, result["metrics"]["sap"]["discrete"])
-    found = {name: scores.rounded(score) for name, score in found.items()}
-    results.write(path, result | {"rulers": {"code": rulers.CODE, **found}})
-    return True
 
 
 def leave_pictures(path: Path, model: models.VAE, data: Packed, kl_per_latent: list[float]) -> dict:
@@ -175,18 +158,7 @@ def diverged(path: Path, data_identity: str) -> str | None:
         return None
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Score results again by their codes.")
-    parser.add_argument("folders", type=Path, nargs="+")
-    parser.add_argument("--rulers", action="store_true", help="MIG, FactorVAE and DCI instead")
-    args = parser.parse_args(arguments)
-    for path in (path for folder in args.folders for path in sorted(folder.glob("*.json"))):
-        if not args.rulers:
-            rescore(path)
-            print(f"{path} scored again")
-        elif measure(path):
-            print(f"{path} measured")
-
-
 if __name__ == "__main__":
-    main()
+    for path in (path for folder in sys.argv[1:] for path in sorted(Path(folder).glob("*.json"))):
+        rescore(path)
+        print(f"{path} scored again")

@@ -9,7 +9,7 @@ network, no training. So none is its paper's to the letter, as those draw new im
 what differs stands in each docstring, as recalled from the papers and unverified. All raise
 ValueError like `sap_score` (NaN, shapes that do not match, a factor that never changes, one latent
 only), and where there is one factor only or factors are not whole numbers.
-Results keep the scores in their field `rulers`: `python -m replication.record --rulers FOLDER`.
+Results keep the scores in their field `rulers`: `python -m replication.measure FOLDER`.
 """
 
 from collections.abc import Sequence

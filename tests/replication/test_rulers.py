@@ -1,18 +1,16 @@
-"""MIG, FactorVAE and DCI on codes whose answer is known, their traps, and what results keep.
+"""MIG, FactorVAE and DCI on codes whose answer is known, and their traps.
 
 python -m pytest tests/replication/test_rulers.py
 """
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from replication import codes, record, results, rulers, run, scores
+from replication import rulers
 from replication.rulers import binned, dci, factor_vae_score, mig, mig_by_bins
 
-ROOT = Path(__file__).resolve().parents[2]
 N = 10_000  # images, as a run leaves them
 RNG = np.random.default_rng(0)
 FACTORS = np.stack([RNG.integers(k, size=N) for k in (3, 6, 40, 32, 32)], axis=1)
@@ -154,41 +152,3 @@ def test_sizes_that_make_no_sense_are_refused():
         factor_vae_score(PERFECT, FACTORS, group=1)
     with pytest.raises(ValueError, match="discrete must be 5 booleans, one per factor"):
         dci(PERFECT, FACTORS, [True])
-
-
-# --- in results ---
-
-
-def test_results_keep_the_rulers_and_measure_again_what_is_stale(
-    data_dir, tiny, tmp_path, monkeypatch
-):
-    kept = run.run("smoke", tiny, 1, data_dir, tmp_path, log=lambda line: None)
-    path = results.path_of(tmp_path, tiny, 1)
-    assert "rulers" not in kept  # and is whole without them
-    record.main(["--rulers", str(tmp_path)])
-    found = results.read(path)
-    own = rulers.rulers(*codes.read_codes(path.with_name(kept["codes"]["file"])))
-    own = {name: scores.rounded(score) for name, score in own.items()}
-    assert found == kept | {"rulers": {"code": rulers.CODE, **own}}
-    record.rescore(path)  # takes nothing away
-    assert results.read(path)["rulers"] == found["rulers"]
-
-    stale = found["rulers"] | {"code": "0" * 16, "mig": 0.5}
-    results.write(path, found | {"rulers": stale})
-    record.main(["--rulers", str(tmp_path)])
-    assert results.read(path) == found
-    monkeypatch.setattr(rulers, "rulers", None)  # would fail if it were called
-    record.main(["--rulers", str(tmp_path)])
-
-    with pytest.raises(results.BadResult, match="mig` is 1.1, not a number from 0 to 1"):
-        results.write(path, found | {"rulers": found["rulers"] | {"mig": 1.1}})
-    with pytest.raises(results.BadResult, match="`result.rulers` lacks `code`"):
-        results.write(path, found | {"rulers": {}})
-
-
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "results").glob("*/*.json")), ids=lambda path: path.stem
-)
-def test_committed_rulers_are_those_of_now(path):
-    """If this fails: python -m replication.record --rulers results/PROFILE."""
-    assert results.read(path).get("rulers", {}).get("code", rulers.CODE) == rulers.CODE

@@ -1,0 +1,63 @@
+"""Lay further rulers to runs that are done: of their codes and pictures, without training.
+
+    python -m replication.measure results/evening                 # MIG, FactorVAE, DCI: rulers.py
+    python -m replication.measure results/evening --traversals    # traversal_score.py
+
+What they say stands in the result's fields `rulers` and `traversals`, with the hash of the code
+that said it. A result counts as well without them; what the present code has said is not measured
+again. A run takes some 10 seconds on one core for its rulers, half a minute for its traversals.
+"""
+
+import argparse
+from pathlib import Path
+
+from replication import codes, results, rulers, traversal_score
+from replication.scores import rounded
+
+
+def by_rulers(path: Path, result: dict) -> dict | None:
+    """What rulers.py says of the codes of the result at `path`; None where it left none."""
+    if not result["codes"]:
+        return None
+    mu, factors = codes.read_codes(path.with_name(result["codes"]["file"]))
+    found = rulers.rulers(mu, factors, result["metrics"]["sap"]["discrete"])
+    return {name: rounded(score) for name, score in found.items()}
+
+
+def by_traversals(path: Path, result: dict) -> dict | None:
+    """What traversal_score.py says of its picture; None where it left none, or not of 2D Shapes."""
+    if not result["picture"] or result["settings"]["data"] != "shapes2d":
+        return None
+    found = traversal_score.traversal_score(path.with_name(result["picture"]["file"]))
+    return {name: value if value is None else rounded(value) for name, value in found.items()}
+
+
+FIELDS = {"rulers": (by_rulers, rulers.CODE), "traversals": (by_traversals, traversal_score.CODE)}
+
+
+def measure(path: Path, field: str) -> bool:
+    """Write a field of FIELDS into a result, unless it is there or cannot be; whether it was.
+
+    Raises BadResult or BadCodes where the result, its picture or its codes are damaged.
+    """
+    ruler, code = FIELDS[field]
+    result = results.read(path)
+    if result.get(field, {}).get("code") == code or (found := ruler(path, result)) is None:
+        return False
+    results.write(path, result | {field: {"code": code, **found}})
+    return True
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folders", type=Path, nargs="+", help="of results: results/quick, say")
+    parser.add_argument("--traversals", action="store_true", help="the pictures, not the codes")
+    args = parser.parse_args(arguments)
+    field = "traversals" if args.traversals else "rulers"
+    for path in (path for folder in args.folders for path in sorted(folder.glob("*.json"))):
+        if measure(path, field):
+            print(f"{path}: {field} measured", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""What results keep of further rulers: added without training, measured again where stale.
+
+python -m pytest tests/replication/test_measure.py
+"""
+
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dipvae_src.models import SIDE
+from replication import codes, measure, results, rulers, run, traversal_score
+from replication.scores import rounded
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_results_keep_the_rulers_and_measure_again_what_is_stale(
+    data_dir, tiny, tmp_path, monkeypatch
+):
+    kept = run.run("smoke", tiny, 1, data_dir, tmp_path, log=lambda line: None)
+    path = results.path_of(tmp_path, tiny, 1)
+    assert "rulers" not in kept  # and is whole without them
+    measure.main([str(tmp_path)])
+    found = results.read(path)
+    own = rulers.rulers(*codes.read_codes(path.with_name(kept["codes"]["file"])))
+    own = {name: rounded(score) for name, score in own.items()}
+    assert found == kept | {"rulers": {"code": rulers.CODE, **own}}
+
+    stale = found["rulers"] | {"code": "0" * 16, "mig": 0.5}
+    results.write(path, found | {"rulers": stale})
+    measure.main([str(tmp_path)])
+    assert results.read(path) == found
+    monkeypatch.setattr(rulers, "rulers", None)  # would fail if it were called
+    measure.main([str(tmp_path)])
+
+    with pytest.raises(results.BadResult, match="mig` is 1.1, not a number from 0 to 1"):
+        results.write(path, found | {"rulers": found["rulers"] | {"mig": 1.1}})
+    with pytest.raises(results.BadResult, match="`result.rulers` lacks `code`"):
+        results.write(path, found | {"rulers": {}})
+    with pytest.raises(results.BadResult, match="`result` has an unknown `traversals`"):
+        results.write(path, found | {"traversals": {}})  # it left no picture
+
+
+def test_results_keep_what_their_traversals_say(data_dir, tiny, tmp_path, monkeypatch):
+    kept = run.run("smoke", tiny, 1, data_dir, tmp_path, log=lambda line: None)
+    path = results.path_of(tmp_path, tiny, 1)
+    measure.main([str(tmp_path), "--traversals"])
+    assert results.read(path) == kept  # no picture, nothing to say
+    buffer = io.BytesIO()
+    Image.fromarray(np.zeros((3 * SIDE, 11 * SIDE), np.uint8)).save(buffer, "PNG")
+    path.with_suffix(".png").write_bytes(buffer.getvalue())
+    digest = hashlib.sha256(buffer.getvalue()).hexdigest()
+    kept["picture"] = {"file": path.with_suffix(".png").name, "sha256": digest}
+    results.write(path, kept)
+    for score, share in ((None, 0.0), (0.25, 0.25)):
+        said = {"score": score, "change": [0.125], "share": [share]}
+        monkeypatch.setattr(traversal_score, "traversal_score", lambda picture, said=said: said)
+        results.write(path, kept)
+        measure.main([str(tmp_path), "--traversals"])
+        assert results.read(path)["traversals"] == said | {"code": traversal_score.CODE}
+    with pytest.raises(results.BadResult, match="traversals` lacks `change`"):
+        results.write(path, kept | {"traversals": {"code": "0" * 16, "score": 0.5}})
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "results").glob("*/*.json")), ids=lambda path: path.stem
+)
+def test_committed_results_were_measured_by_the_code_of_now(path):
+    """If this fails: python -m replication.measure results/PROFILE, and --traversals."""
+    result = results.read(path)
+    for field, (_, code) in measure.FIELDS.items():
+        assert result.get(field, {}).get("code", code) == code
