@@ -29,7 +29,7 @@ from typing import NamedTuple
 import PIL
 from PIL import Image
 
-from data_prep.packed import HEIGHT, WIDTH, alone, in_order, part_of, write_packed, writing
+from data_prep.packed import HEIGHT, WIDTH, alone, in_order, part_of, write_packed
 
 RESIZE = "PIL bilinear (triangle filter, antialiased) to 64x64"
 Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
@@ -62,10 +62,7 @@ class Source(NamedTuple):
 
 
 class Refused(ValueError):
-    """What must not be read: a sentence with the name of the archive."""
-
-    def __init__(self, path: Path, why: str):
-        super().__init__(f"{path} is refused: {why}")
+    """What must not be read, or is another edition: a sentence with the name of the file."""
 
 
 def checksum(path: Path, algorithm: str) -> str:
@@ -92,7 +89,8 @@ def opened(path: Path, limits: Limits) -> Iterator[Source]:
         raise FileNotFoundError(f"there is no file or folder {path.absolute()}")
     size = path.stat().st_size
     if size > limits.total:
-        raise Refused(path, f"{size:,} bytes, {limits.total:,} are the most expected")
+        most = f"{limits.total:,} are the most expected"
+        raise Refused(f"{path} is refused: {size:,} bytes, {most}")
     with _Bounded(path, limits) as file:
         start = file.read(512)
         file.seek(0)
@@ -149,10 +147,10 @@ class _Bounded(io.BufferedReader):
             size = os.fstat(self.fileno()).st_size - self.tell()
         if size > self.most:
             claim = f"a header in it claims {size:,} bytes"
-            raise Refused(self.path, f"{claim}, {self.most:,} are the most expected")
+            raise Refused(f"{self.path} is refused: {claim}, {self.most:,} are the most expected")
         content = super().read(size)
         if content.count(b"PK\1\2") > self.limits.members:  # each opens an entry in a zip's list
-            raise Refused(self.path, f"more than {self.limits.members:,} members")
+            raise Refused(f"{self.path} is refused: more than {self.limits.members:,} members")
         return content
 
 
@@ -197,10 +195,10 @@ def _checked(path: Path, members: Iterator[Member], limits: Limits) -> dict[str,
         elif short in files:
             odd = "is there twice"
         if odd:
-            raise Refused(path, f"{name[:100]!r} {odd}")
+            raise Refused(f"{path} is refused: {name[:100]!r} {odd}")
         if count > limits.members or total > limits.total:
             most = f"{limits.members:,} members or {limits.total:,} bytes in them"
-            raise Refused(path, f"more than {most}")
+            raise Refused(f"{path} is refused: more than {most}")
         if place is not None:
             files[short] = size, place
     return files
@@ -222,21 +220,20 @@ def _folder_files(top: Path, limits: Limits) -> dict[str, tuple]:
             if path.is_file() or path.is_symlink():
                 files[path.relative_to(top).as_posix()] = size, path, time
         if len(files) > limits.members:
-            raise Refused(top, f"it holds more than {limits.members:,} files")
+            raise Refused(f"{top} is refused: it holds more than {limits.members:,} files")
     return files
 
 
 def _read_file(size: int, path: Path, limits: Limits) -> bytes:
     if size > limits.member:
-        raise Refused(path, f"{size:,} bytes, {limits.member:,} are the most expected")
-    try:
-        with open(path, "rb") as file:
-            content = file.read(size + 1)
-    except OSError as error:
-        why = error.strerror
-        if path.is_symlink() and not path.exists():
-            why = "a link to a file that is not there: fetch it, as with `dvc pull`"
-        raise OSError(f"{path} cannot be read ({why})") from error
+        most = f"{limits.member:,} are the most expected"
+        raise Refused(f"{path} is refused: {size:,} bytes, {most}")
+    if path.is_symlink() and not path.exists():
+        raise FileNotFoundError(
+            f"{path} is a link to a file that is not there: fetch it (dvc pull)"
+        )
+    with open(path, "rb") as file:
+        content = file.read(size + 1)
     if len(content) != size:
         raise ValueError(f"{path} has changed since it was listed: leave it alone and start again")
     return content
@@ -266,23 +263,19 @@ def decode(content: bytes, name: str, kind: str, size: tuple[int, int], box: Box
         image = Image.open(io.BytesIO(content), formats=[kind])  # the header alone
         if image.size != size:
             found, right = (f"{width} by {height}" for width, height in (image.size, size))
-            raise _AnotherEdition(f"{name} has {found} pixels, {right} expected")
+            raise Refused(f"{name} has {found} pixels, {right} expected")
         if image.mode not in ("RGB", "RGBA", "L", "LA", "P"):
-            raise _AnotherEdition(f"{name} is in PIL's mode {image.mode}, RGB expected")
+            raise Refused(f"{name} is in PIL's mode {image.mode}, RGB expected")
         if image.mode in ("RGBA", "LA") or "transparency" in image.info:
             image = Image.alpha_composite(Image.new("RGBA", size, "white"), image.convert("RGBA"))
         small = image.convert("RGB").resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR, box=box)
-    except _AnotherEdition:
+    except Refused:
         raise
     except Exception as error:  # PIL raises a dozen kinds for damaged files
         why = re.sub(r" ?<_io.BytesIO[^>]*>", "", str(error))
         wrong = f"{name} is not a {kind} image that can be read ({why})"
         raise ValueError(f"{wrong}: take a fresh copy of the data") from error
     return b"".join(plane.tobytes() for plane in small.split())
-
-
-class _AnotherEdition(ValueError):
-    """An image that is whole, but not of this data set."""
 
 
 def pack_images(
@@ -317,21 +310,20 @@ def download(path: Path, url: str, check: Callable[[Path], None], say=lambda lin
     raises (ValueError) when what came is not the file (it is deleted).
     """
     part = part_of(path)
-    with writing(part, goes_on=True):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with alone(path.parent, say):
-            if path.exists():
-                check(path)
-                say(f"{path} is already there and whole")
-                return
-            _fetch(url, part, say)
-            try:
-                check(part)
-            except ValueError:
-                part.unlink()
-                raise
-            os.replace(part, path)
-            say(f"downloaded and checked {path}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with alone(path.parent, say):
+        if path.exists():
+            check(path)
+            say(f"{path} is already there and whole")
+            return
+        _fetch(url, part, say)
+        try:
+            check(part)
+        except ValueError:
+            part.unlink()
+            raise
+        os.replace(part, path)
+        say(f"downloaded and checked {path}")
 
 
 def _fetch(url: str, part: Path, say: Callable[[str], None]) -> None:

@@ -5,18 +5,12 @@
 
 Liu, Luo, Wang, Tang, "Deep Learning Face Attributes in the Wild", ICCV 2015; for non-commercial
 research only. Wanted are img_align_celeba.zip (202,599 JPEGs of 178x218), list_attr_celeba.txt and
-list_eval_partition.txt. Known layouts, with the images zipped or unpacked:
-
-    torchvision   celeba/ with the three files (or a folder img_align_celeba/)
-    official      Img/img_align_celeba.zip, Anno/list_attr_celeba.txt, Eval/list_eval_partition.txt
-    Kaggle        archive.zip, or img_align_celeba/img_align_celeba/ with the two lists as .csv
+list_eval_partition.txt, laid out as torchvision, the official site or Kaggle do (docs/data.md).
 
 The published files have known checksums and must have them; a folder or lists as .csv have none, so
 counts, names and image sizes are checked and the JSON says "unverified edition". Images keep their
 order; held out is the official test partition (19,962 images, 9.9 %; the paper's split is about
-90/10). The addresses of --download are those that torchvision uses. Google limits how often a file
-is fetched in a day and then answers with a web page, which is reported; the download itself has not
-been tried against Google's servers.
+90/10). The download has not been tried against Google's servers.
 """
 
 import hashlib
@@ -123,10 +117,9 @@ def read_list(
     names = next((table[c] for c in table if table[c].iloc[0] == first), table.iloc[:, 0])
     for line, (name, right) in enumerate(zip_longest(names, wanted), start=heads + 1):
         if name != right:
-            found = (
-                f"of {len(names):,} images, {images:,} expected, and line {line} is about {name}"
-            )
-            raise ValueError(f"{where} is {found}, not {right}: cut short, or another edition")
+            about = f"line {line} is about {name}, {right} expected"
+            why = "cut short, another layout, or another edition"
+            raise ValueError(f"{where} names {len(names):,} of {images:,} images; {about}: {why}")
     cells = table[list(columns)]
     numbers = cells.apply(pandas.to_numeric, errors="coerce").to_numpy(float)
     way = max(ways, key=lambda way: np.isin(numbers, way).sum())
@@ -187,20 +180,21 @@ def _list_file(path: Path, source: archives.Source, stem: str) -> tuple[str, str
         where = f"{here}, nor above it or in ../Anno or ../Eval"
         raise FileNotFoundError(f"there is no {stem}.txt (or .csv) in {where}: get it from {HOME}")
     if file.stat().st_size > LIMITS.member:
-        raise archives.Refused(file, f"{file.stat().st_size:,} bytes are too many for this list")
+        raise ValueError(f"{file} is refused: {file.stat().st_size:,} bytes are too many for it")
     return file.name, str(file), file.read_bytes()
 
 
 def _named_images(source: archives.Source, count: int) -> list[str]:
     """The member of each image in order; ValueError unless they are 1 to `count`, each once."""
-    named = [(name.rsplit("/")[-1], name) for name in source.files]
-    found = sorted(pair for pair in named if re.fullmatch(r"\d{6}\.jpg", pair[0]))
+    named = sorted((name.rsplit("/")[-1], name) for name in source.files)
+    found = [(base, name) for base, name in named if re.fullmatch(r"\d{6}\.jpg", base)]
     wanted = [image_name(number) for number in range(count)]
     if [base for base, _ in found] != wanted:
-        odd = [f"{base} is missing" for base in wanted if base not in dict(found)]
-        pairs = zip_longest(found, wanted)
-        odd += [f"{pair[1]} is one too many" for pair, base in pairs if pair and pair[0] != base]
-        holds = f"{len(found):,} images, the lists name {count:,}: {odd[0]}"
+        missing = sorted(set(wanted) - {base for base, _ in found})
+        # Where none is missing, the first that is out of step is there twice, or a stranger.
+        extra = [name for (base, name), other in zip(found, [*wanted, None]) if base != other]
+        odd = f"{missing[0]} is missing" if missing else f"{extra[0]} is one too many"
+        holds = f"{len(found):,} images, the lists name {count:,}: {odd}"
         why = "cut short while copying or unpacking, or two sets in one?"
         raise ValueError(f"{source.path} holds {holds}; {why}")
     return [name for _, name in found]

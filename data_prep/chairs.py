@@ -12,7 +12,7 @@ The tar is read in place, never unpacked. No checksum of it was published: its o
 the JSON, and counts, names and image sizes are checked. The images lie by chair (sorted by name),
 then azimuth, then elevation, the last fastest. Held out are all views of a tenth of the chairs (the
 paper holds out chair models): the first in the order of the SHA-256 of their names, which is as
-good as random and the same everywhere. The download has not been tried against its server.
+good as random and the same everywhere.
 """
 
 import hashlib

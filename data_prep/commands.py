@@ -23,7 +23,11 @@ def run(name: str, work: Callable, interrupted: str = "nothing was kept") -> int
     try:
         work(lambda line: print(line, flush=True))
     except (OSError, ValueError) as error:
-        print(f"data_prep.{name}: {error}", file=sys.stderr)
+        wrong = str(error)
+        if isinstance(error, OSError) and error.strerror:
+            where = error.filename2 or error.filename
+            wrong = f"{where}: {error.strerror}; put that right and give the same command again"
+        print(f"data_prep.{name}: {wrong}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"data_prep.{name}: interrupted; {interrupted}", file=sys.stderr)

@@ -42,7 +42,6 @@ def check_archive(path: Path, sha1: str = SHA1) -> None:
 
 def _pieces(path: Path, images: int) -> Iterator[bytes]:
     """The images, packed, once labels and images are seen to be of the form and order expected."""
-    each = HEIGHT * WIDTH
     classes = np.pad(shapes2d.classes_of(np.arange(images)), ((0, 0), (1, 0)))  # colour: 0
     with np.load(path) as archive:
         labels = archive["latents_classes"]
@@ -55,15 +54,11 @@ def _pieces(path: Path, images: int) -> Iterator[bytes]:
             if shape != (images, HEIGHT, WIDTH) or dtype != np.uint8 or by_columns:
                 expected = f"expected ({images}, {HEIGHT}, {WIDTH}) uint8 in C order"
                 raise ValueError(f"imgs is {shape} {dtype}, {expected}")
-            for first in range(0, images, CHUNK):
-                count = min(CHUNK, images - first)
-                pixels = np.frombuffer(file.read(count * each), dtype=np.uint8)
-                if pixels.size != count * each:
-                    raise ValueError(f"imgs is cut short in image {first + pixels.size // each}")
+            while content := file.read(CHUNK * HEIGHT * WIDTH):
+                pixels = np.frombuffer(content, np.uint8)
                 if pixels.max() > 1:
-                    found = f"the value {pixels.max()} near image {first}"
-                    raise ValueError(f"imgs holds {found}; pixels are 0 or 1")
-                yield np.packbits(pixels.reshape(count, -1), axis=1).tobytes()
+                    raise ValueError(f"imgs holds the value {pixels.max()}; pixels are 0 or 1")
+                yield np.packbits(pixels).tobytes()
 
 
 def pack(

@@ -15,7 +15,6 @@ written last and removed first, so a set is complete exactly when its JSON is th
 itself and with the files beside it. A lock on the folder keeps a second writer waiting.
 """
 
-import errno
 import fcntl
 import hashlib
 import io
@@ -34,6 +33,7 @@ from jaxtyping import Bool, Int16
 
 HEIGHT = WIDTH = 64
 BYTES_PER_IMAGE, BYTES_PER_RGB = HEIGHT * WIDTH // 8, 3 * HEIGHT * WIDTH
+BYTES_EACH = {1: BYTES_PER_IMAGE, 3: BYTES_PER_RGB}  # by channels
 CHUNK = 256  # colour images packed at a time: 3 MB, a third of a second's work
 SAY_EVERY = 5.0  # seconds between lines of progress
 SHAPES2D = {"shape": 3, "scale": 6, "orientation": 40, "posX": 32, "posY": 32}  # all its sizes
@@ -100,60 +100,49 @@ def _check_digest(path: Path, wanted: str) -> None:
 def _check_fields(info: dict, stem: str, sidecar: Path) -> None:
     """Raise ValueError, naming the field, unless all this can be said of the set `stem`."""
     source, channels, factors = SETS[stem]
-    info = {"channels": 1, **info}
-    counted = type(info.get("images")) is int and info["images"] > 0
-    images = info["images"] if counted else 0
-    size = images * (BYTES_PER_RGB if channels == 3 else BYTES_PER_IMAGE)
-    rule = "discrete attributes, each once, of values [0, 1]"
-    if factors:
+    images = info.get("images")
+    counted = type(images) is int and images > 0
+    right = {
+        "source": source, "channels": channels, "height": HEIGHT, "width": WIDTH,
+        "images": images if counted else "a whole number above 0",
+        "bytes": images * BYTES_EACH[channels] if counted else 0,
+    }  # fmt: skip
+    for field in ("name", "sha256", "labels_sha256")[: 3 if channels == 3 else 2]:
+        is_text = isinstance(info.get(field), str) and info[field]
+        right[field] = info[field] if is_text else "a text"
+    right["factors"] = info.get("factors")
+    if not _are_factors(right["factors"], images, stem):
         values = f"of sizes {SHAPES2D}" if channels == 1 else "of different values"
         rule = f"{factors} (name: discrete) in this order, {values}"
-
-    def is_text(field: str) -> bool:
-        return isinstance(info.get(field), str) and info[field] != ""
-
-    for field, right, expected in (
-        ("source", info.get("source") == source, source),
-        ("channels", info["channels"] == channels, channels),
-        ("height", info.get("height") == HEIGHT, HEIGHT),
-        ("width", info.get("width") == WIDTH, WIDTH),
-        ("images", counted, "a whole number above 0"),
-        ("bytes", info.get("bytes") == size, size),
-        ("name", is_text("name"), "a text"),
-        ("sha256", is_text("sha256"), "a text"),
-        ("labels_sha256", channels == 1 or is_text("labels_sha256"), "a text"),
-        ("factors", _are_factors(info.get("factors"), images, stem), rule),
-    ):
-        if not right:
-            found = repr(info.get(field))[:60]
-            raise ValueError(f"{sidecar}: field {field!r} is {found}, {expected} expected")
+        right["factors"] = rule if factors else "discrete attributes, each once, of values [0, 1]"
+    for field, value in right.items():
+        if (found := info.get(field, 1 if field == "channels" else None)) != value:
+            raise ValueError(f"{sidecar}: field {field!r} is {found!r:.60}, {value} expected")
 
 
 def _are_factors(factors: object, images: int, stem: str) -> bool:
     """Whether a description of so many images may list these factors for the set `stem`."""
     try:
-        kinds = [[factor["name"], factor["discrete"]] for factor in factors]
+        kinds = [(factor["name"], factor["discrete"]) for factor in factors]
         values = [factor["values"] for factor in factors]
-        arrays = [np.array(of) for of in values]
-    except (TypeError, KeyError, ValueError):
+        numbers = [number for of in values for number in of]
+        sizes = [len(set(of)) for of in values]
+    except (TypeError, KeyError):
         return False
-    attributes = {str(name): True for name, _ in kinds}
-    wanted = [list(kind) for kind in (SETS[stem][2] or attributes).items()]
-    if not kinds or json.dumps(kinds) != json.dumps(wanted):  # as text, True and 1 are two
+    wanted = SETS[stem][2] or {str(name): True for name, _ in kinds}
+    if (
+        json.dumps(kinds) != json.dumps(list(wanted.items()))  # as text, True and 1 are two
+        or not all(type(number) in (int, float) and abs(number) < 1e300 for number in numbers)
+        or not all(len(of) == size > 0 for of, size in zip(values, sizes))
+    ):
         return False
-    for of in arrays:
-        if of.ndim != 1 or of.dtype.kind not in "iuf" or not np.isfinite(of).all():
-            return False
-        if not len(of) or len(np.unique(of)) < len(of):
-            return False
     if not SETS[stem][2]:
-        return all(of == [0, 1] for of in values)
-    if SETS[stem][1] == 3:
-        return True
+        return values != [] and all(of == [0, 1] for of in values)
     # All of 2D Shapes; in tests its first images, or a coarser grid.
-    sizes, most = np.array([len(of) for of in values]), np.array(list(SHAPES2D.values()))
-    first_ones = (sizes == most).all() and images < math.prod(most)
-    return first_ones or (sizes <= most).all() and images == math.prod(sizes)
+    most = list(SHAPES2D.values())
+    first_ones = sizes == most and images < math.prod(most)
+    fit = all(size <= limit for size, limit in zip(sizes, most)) and images == math.prod(sizes)
+    return SETS[stem][1] == 3 or first_ones or fit
 
 
 def _check_labels(content: bytes, info: dict, path: Path) -> None:
@@ -204,11 +193,10 @@ def write_packed(
 ) -> dict:  # fmt: skip
     """Write the set `stem` under `out`, unless it is there, whole and the same; what its JSON says.
 
-    All sets, drawn or packed, are written by `write_packed(..., say=say)`, which says what it does
-    and how far it is. `pieces` are the bytes of whole packed images in order (a generator: it is
-    not started where nothing is to do). A set that takes minutes gives a function in their place,
-    which is called with the number of the first image wanted and gives pieces of CHUNK images
-    (`in_order`): what a killed or interrupted call wrote is then gone on from, if all is the same.
+    `pieces` are the bytes of whole packed images in order (a generator: it is not started where
+    nothing is to do). A set that takes minutes gives a function in their place, which is called
+    with the number of the first image wanted and gives pieces of CHUNK images (`in_order`): what a
+    killed or interrupted call wrote is then gone on from, if all is the same.
 
     `info`: name, source, images, factors, `channels` (3) for colour images, and all else that the
     pixels depend on ("software" is history: another makes no other set). `labels`: of
@@ -216,22 +204,21 @@ def write_packed(
     right, and what `pieces` raises; OSError if the disk is full or the like.
     """
     pixels, labels_path, sidecar = _paths(out, stem)
-    size = info["images"] * (BYTES_PER_RGB if labels_path else BYTES_PER_IMAGE)
+    size = info["images"] * BYTES_EACH[SETS[stem][1]]
     wanted = {**info, "height": HEIGHT, "width": WIDTH, "bytes": size, "sha256": sha256 or ""}
     if labels_path:
         wanted["labels_sha256"] = hashlib.sha256(labels).hexdigest()
         _check_labels(labels, info, labels_path)
     _check_fields({**wanted, "sha256": "?"}, stem, sidecar)
-    with writing(pixels, goes_on=callable(pieces)):
-        out.mkdir(parents=True, exist_ok=True)
-        with alone(out, say):
-            problem = _difference(out, stem, wanted)
-            if problem is None:
-                say(f"{pixels} is already there and whole; nothing to do")
-                return json.loads(sidecar.read_bytes())
-            if sidecar.exists():
-                say(f"{problem}: it is made again")
-            return _write(out, stem, pieces, wanted, labels, say)
+    out.mkdir(parents=True, exist_ok=True)
+    with alone(out, say):
+        problem = _difference(out, stem, wanted)
+        if problem is None:
+            say(f"{pixels} is already there and whole; nothing to do")
+            return json.loads(sidecar.read_bytes())
+        if sidecar.exists():
+            say(f"{problem}: it is made again")
+        return _write(out, stem, pieces, wanted, labels, say)
 
 
 def _difference(out: Path, stem: str, wanted: dict) -> str | None:
@@ -291,6 +278,8 @@ def _write(out: Path, stem: str, pieces, wanted: dict, labels: bytes | None, say
     except BaseException as error:
         if isinstance(error, ValueError) or not goes_on:
             _remove_parts(out, stem)
+        if isinstance(error, OSError) and error.strerror and not error.filename:  # a full disk
+            error.filename = str(pixels)
         raise
     took = time.monotonic() - begun
     rate = f"{(images - first) / max(took, 1e-9):,.0f} images a second"
@@ -332,22 +321,6 @@ def _write_whole(path: Path, content: bytes) -> None:
         file.write(content)
         _sync(file)
     os.replace(part_of(path), path)
-
-
-@contextmanager
-def writing(path: Path, goes_on: bool = False) -> Iterator[None]:
-    """Turn an error of the system's into a sentence with the file and the remedy."""
-    try:
-        yield
-    except OSError as error:
-        if error.strerror is None:  # a sentence already
-            raise
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        where = error.filename2 or error.filename or path
-        remedy = "make room" if full else "put that right"
-        then = "goes on from there" if goes_on else "starts anew, for nothing of it was kept"
-        wrong = f"cannot write {where} ({error.strerror}); {remedy}, and the same command {then}"
-        raise OSError(wrong) from error
 
 
 @contextmanager

@@ -2,22 +2,20 @@
 
     python -m data_prep.standins.chairs --out data [--chairs 200] [--seed 0]     (10 s, 152 MB)
 
-The real set (Aubry, Maturana, Efros, Russell, Sivic, CVPR 2014) is 1,393 chair models, each seen
-from 31 azimuths at 2 elevations, on white. Here the views are the same in number and the chairs are
-made up: seats, backs, arms and legs of bars, panels and prisms, their kinds, sizes and colours
-random. They are not those chairs, and numbers got with them say nothing about those.
-
-Three factors make an image, in this order (chair slowest, elevation fastest):
+As in the real set (Aubry, Maturana, Efros, Russell, Sivic, CVPR 2014) each chair is seen from 31
+azimuths at 2 elevations, on white; but the chairs are made up: seats, backs, arms and legs of bars,
+panels and prisms, their kinds, sizes and colours random. Numbers got with them say nothing about
+the real ones. Three factors make an image, in this order (chair slowest, elevation fastest):
 
     chair           as many as asked for; number k of a seed is the same chair whatever the number
     azimuth    31   evenly spaced; at 0 the chair faces the camera, which then goes round
                     counter-clockwise seen from above
     elevation   2   20 and 30 degrees
 
-All views of a tenth of the chairs are held out (`test` among the labels). The same seed gives the
-same bytes on one machine. Models are in metres: x to the sitter's left (right in the picture from
-the front), y to the back, z up. For the picture a chair is moved and scaled into the unit sphere,
-which perspective.py draws from a fixed distance (the real set's is not known here).
+All views of a tenth of the chairs are held out. Models are in metres: x to the sitter's left (right
+in the picture from the front), y to the back, z up. For the picture a chair is moved and scaled
+into the unit sphere, which perspective.py draws from a fixed distance (the real set's is not known
+here). The same seed gives the same bytes on one machine.
 """
 
 import math
@@ -238,8 +236,7 @@ def render(chair, azimuth_degrees, elevation_degrees) -> UInt8[np.ndarray, "*vie
 
 def labels(chairs: int) -> tuple[np.ndarray, np.ndarray]:
     """The classes (N, 3) of all images in order, and which of them test (N,): a tenth's views."""
-    sizes = chairs, len(AZIMUTHS), len(ELEVATIONS)
-    factors = np.stack(np.unravel_index(np.arange(math.prod(sizes)), sizes), axis=1)
+    factors = np.argwhere(np.ones((chairs, len(AZIMUTHS), len(ELEVATIONS))))
     order = np.random.default_rng(SPLIT_SEED).permutation(chairs)
     return factors, np.isin(factors[:, 0], order[: max(1, round(TEST_SHARE * chairs))])
 

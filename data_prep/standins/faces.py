@@ -2,10 +2,9 @@
 
     python -m data_prep.standins.faces --out data [--images 20000] [--seed 0]    (20 s, 246 MB)
 
-They exist so that everything made for CelebA can run and be checked anywhere. They are not CelebA:
-its attributes' names and order are used, and nothing else of it. Shares and correlations below are
-plausible numbers of our own, not measured on it, and no score on these faces says anything about
-CelebA.
+Everything made for CelebA can run and be checked on them anywhere. They are not CelebA: its
+attributes' names and order are used, and nothing else of it. Shares and correlations are plausible
+numbers of our own, and no score on these faces says anything about CelebA.
 
 A face is its attributes (0 or 1) and its nuisances (continuous, each uniform between its bounds):
 pose, size, light, skin, background, hair, ... Attributes are drawn one after the other, each a
@@ -13,8 +12,7 @@ logistic function of those before it and of a few nuisances. Every attribute is 
 but `Attractive`, which has no shape: it is, as in life, a noisy opinion about the others.
 
 faces.toml has the numbers; draw_faces.py turns faces into pixels. The same seed gives the same
-bytes on every machine. (The draws come from NumPy's PCG64; a NumPy that changed `Generator.random`
-would give other faces.)
+bytes on every machine, as long as NumPy's `Generator.random` draws the same.
 """
 
 import sys
