@@ -1,18 +1,19 @@
 """Lay further rulers to runs that are done: of their codes and pictures, without training.
 
-    python -m replication.measure results/evening                 # MIG, FactorVAE, DCI: rulers.py
+    python -m replication.measure results/evening    # rulers.py and score_readings.py
     python -m replication.measure results/evening --traversals    # traversal_score.py
 
-What they say stands in the result's fields `rulers` and `traversals`, with the hash of the code
-that said it. A result counts as well without them; what the present code has said is not measured
-again. A run takes some 10 seconds on one core for its rulers, half a minute for its traversals.
+What they say stands in the result's fields `rulers`, `readings` and `traversals`, with the hash of
+the code that said it. A result counts as well without them; what the present code has said is not
+measured again. A run takes some 15 seconds on one core, half a minute for its traversals.
 """
 
 import argparse
 from pathlib import Path
 
-from replication import codes, results, rulers, traversal_score
-from replication.scores import rounded
+from dipvae_src.settings import Settings
+from replication import codes, results, rulers, score_readings, traversal_score
+from replication.scores import rounded, scores_seed
 
 
 def by_rulers(path: Path, result: dict) -> dict | None:
@@ -24,6 +25,16 @@ def by_rulers(path: Path, result: dict) -> dict | None:
     return {name: rounded(score) for name, score in found.items()}
 
 
+def by_readings(path: Path, result: dict) -> dict | None:
+    """What score_readings.py says of the codes of the result at `path`; None where it left none."""
+    if not result["codes"]:
+        return None
+    mu, factors = codes.read_codes(path.with_name(result["codes"]["file"]))
+    told = (result["metrics"]["sap"]["discrete"], Settings(**result["settings"]))
+    found = score_readings.score_readings(mu, factors, *told, scores_seed(result["seed"]))
+    return {name: rounded(score) for name, score in found.items()}
+
+
 def by_traversals(path: Path, result: dict) -> dict | None:
     """What traversal_score.py says of its picture; None where it left none, or not of 2D Shapes."""
     if not result["picture"] or result["settings"]["data"] != "shapes2d":
@@ -32,7 +43,11 @@ def by_traversals(path: Path, result: dict) -> dict | None:
     return {name: value if value is None else rounded(value) for name, value in found.items()}
 
 
-FIELDS = {"rulers": (by_rulers, rulers.CODE), "traversals": (by_traversals, traversal_score.CODE)}
+FIELDS = {
+    "rulers": (by_rulers, rulers.CODE),
+    "readings": (by_readings, score_readings.CODE),
+    "traversals": (by_traversals, traversal_score.CODE),
+}
 
 
 def measure(path: Path, field: str) -> bool:
@@ -53,10 +68,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("folders", type=Path, nargs="+", help="of results: results/quick, say")
     parser.add_argument("--traversals", action="store_true", help="the pictures, not the codes")
     args = parser.parse_args(arguments)
-    field = "traversals" if args.traversals else "rulers"
+    fields = ["traversals"] if args.traversals else ["rulers", "readings"]
     for path in (path for folder in args.folders for path in sorted(folder.glob("*.json"))):
-        if measure(path, field):
-            print(f"{path}: {field} measured", flush=True)
+        if done := [field for field in fields if measure(path, field)]:
+            print(f"{path}: {' and '.join(done)} measured", flush=True)
 
 
 if __name__ == "__main__":

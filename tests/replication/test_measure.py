@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from dipvae_src.models import SIDE
-from replication import codes, measure, results, rulers, run, traversal_score
-from replication.scores import rounded
+from replication import codes, measure, results, rulers, run, score_readings, traversal_score
+from replication.scores import rounded, scores_seed
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,7 +28,15 @@ def test_results_keep_the_rulers_and_measure_again_what_is_stale(
     found = results.read(path)
     own = rulers.rulers(*codes.read_codes(path.with_name(kept["codes"]["file"])))
     own = {name: rounded(score) for name, score in own.items()}
-    assert found == kept | {"rulers": {"code": rulers.CODE, **own}}
+    read = score_readings.score_readings(
+        *codes.read_codes(path.with_name(kept["codes"]["file"])),
+        kept["metrics"]["sap"]["discrete"], tiny, scores_seed(1),
+    )  # fmt: skip
+    read = {name: rounded(score) for name, score in read.items()}
+    assert found == kept | {
+        "rulers": {"code": rulers.CODE, **own},
+        "readings": {"code": score_readings.CODE, **read},
+    }
 
     stale = found["rulers"] | {"code": "0" * 16, "mig": 0.5}
     results.write(path, found | {"rulers": stale})
@@ -39,6 +47,8 @@ def test_results_keep_the_rulers_and_measure_again_what_is_stale(
 
     with pytest.raises(results.BadResult, match="mig` is 1.1, not a number from 0 to 1"):
         results.write(path, found | {"rulers": found["rulers"] | {"mig": 1.1}})
+    with pytest.raises(results.BadResult, match="SAP, 5,000 images` is 101, not a number"):
+        results.write(path, found | {"readings": found["readings"] | {"SAP, 5,000 images": 101}})
     with pytest.raises(results.BadResult, match="`result.rulers` lacks `code`"):
         results.write(path, found | {"rulers": {}})
     with pytest.raises(results.BadResult, match="`result` has an unknown `traversals`"):

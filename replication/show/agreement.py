@@ -1,0 +1,125 @@
+"""Do the rulers agree? The scores of one profile's runs, held against each other.
+
+SAP and Z-diff are the paper's; MIG, the FactorVAE metric and DCI (replication/rulers.py) are those
+of other papers, taken from the codes that each run left.
+"""
+
+import numpy as np
+import pandas as pd
+
+from replication import profiles
+from replication.score_readings import NAMES
+from replication.show.statistics import interval
+from replication.show.summary import ProfileResults, per_run, with_half
+
+RULERS = {
+    "sap": "SAP",
+    "zdiff": "Z-diff",
+    "mig": "MIG",
+    "factor_vae": "FactorVAE",
+    "disentanglement": "DCI",
+}
+COLUMNS = RULERS | {"reconstruction_error": "rec. error"}
+LEAST_SEEDS = 5  # for an interval by drawing seeds anew: fewer leave too few different draws
+DRAWS = 1_000
+
+
+def measured(shown: ProfileResults, readings: bool = False) -> pd.DataFrame:
+    """One row a run that was laid to all rulers (`python -m replication.record --rulers FOLDER`):
+    label, objective, seed and the scores of COLUMNS.
+    """
+    runs = per_run(shown, readings)
+    of_runs = [run.get("rulers", {}) for run in (shown.readings if readings else shown.results)]
+    found = pd.DataFrame(of_runs, index=runs.index, columns=list(RULERS)[2:], dtype=float)
+    found = runs[["label", "objective", "seed"]].join(runs[["sap", "zdiff"]]).join(found)
+    return found.join(runs["reconstruction_error"]).dropna(ignore_index=True)
+
+
+def rank_correlations(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Spearman's correlation of every two of COLUMNS over all runs, and the ends of its 95 %
+    interval.
+
+    The interval comes from drawing seeds anew (all models of a seed together, as they share
+    weights, order and noise), and is NaN below LEAST_SEEDS seeds.
+    """
+    correlations = runs[list(COLUMNS)].corr("spearman").rename(index=COLUMNS, columns=COLUMNS)
+    by_seed = [group for _, group in runs.groupby("seed")]
+    if len(by_seed) < LEAST_SEEDS:
+        unknown = correlations * np.nan
+        return correlations, unknown, unknown
+    rng = np.random.default_rng(0)
+    drawn = []
+    for _ in range(DRAWS):
+        again = pd.concat([by_seed[k] for k in rng.integers(len(by_seed), size=len(by_seed))])
+        drawn.append(again[list(COLUMNS)].corr("spearman").to_numpy())
+    low, high = np.nanquantile(drawn, (0.025, 0.975), axis=0)
+    low, high = (
+        pd.DataFrame(end).set_axis(correlations.index).set_axis(correlations.columns, axis=1)
+        for end in (low, high)
+    )
+    return correlations, low, high
+
+
+def correlation_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """`rank_correlations` as text, the interval in brackets; the upper half is left empty."""
+    found, low, high = rank_correlations(runs)
+
+    def cell(i: int, j: int) -> str:
+        text = f"{found.iat[i, j]:.2f}"
+        if np.isnan(low.iat[i, j]):
+            return text
+        return f"{text} ({low.iat[i, j]:.2f} to {high.iat[i, j]:.2f})"
+
+    names = list(found)
+    rows = [
+        [cell(i, j) if j < i else "" for j in range(len(names) - 1)] for i in range(1, len(names))
+    ]
+    return pd.DataFrame(rows, columns=names[:-1]).assign(score=names[1:])[["score", *names[:-1]]]
+
+
+def places(shown: ProfileResults) -> pd.DataFrame:
+    """The rows of Table 1, ranked by each ruler's mean over seeds (1: best): who changes places."""
+    labels = [settings.label for settings in profiles.table_1(shown.data)]
+    means = measured(shown).groupby("label")[list(RULERS)].mean().reindex(labels).dropna()
+    ranks = means.rank(ascending=False, method="min").astype(int).rename(columns=RULERS)
+    return ranks.rename_axis("model").reset_index()
+
+
+def score_readings(shown: ProfileResults) -> pd.DataFrame:
+    """What each reading of Z-diff and SAP (replication/score_readings.py) changes of the score of
+    Table 1's models: mean change over seeds, ± half of its 95 % interval (Student's t).
+    """
+    runs, rows = per_run(shown), {}
+    labels = [settings.label for settings in profiles.table_1(shown.data)]
+    read = pd.DataFrame([run.get("readings", {}) for run in shown.results], index=runs.index)
+    for name in NAMES:
+        metric = "zdiff" if name.startswith("Z-diff") else "sap"
+        changes = (read[name] - runs[metric]).groupby(runs["label"]) if name in read else None
+        for label in labels if name in read else ():
+            found = interval(changes.get_group(label).dropna().to_numpy())
+            half = found.half if found.n > 1 else np.nan
+            rows.setdefault(name, {"reading": name})[label] = with_half(found.mean, half, metric)
+    return pd.DataFrame(rows.values())
+
+
+def shares_of_variance(runs: pd.DataFrame) -> pd.DataFrame:
+    """How much of each score's variance over runs the model explains, how much the seed, and what
+    is left, which is both together (two-way analysis of variance, a run a cell), in percent.
+
+    Takes the models that have every seed. `by chance`: what models that are all alike would seem to
+    explain, (models - 1) / (runs - 1). Locatello et al. (2019) ask it of objective and seed.
+    """
+    whole = runs.groupby("label").filter(lambda group: len(group) == runs["seed"].nunique())
+    rows = []
+    for score, name in COLUMNS.items():
+        table = whole.pivot(index="label", columns="seed", values=score)
+        centred = table - table.to_numpy().mean()
+        total = (centred**2).to_numpy().sum()
+        model = (centred.mean(axis=1) ** 2).sum() * table.shape[1]
+        seed = (centred.mean(axis=0) ** 2).sum() * table.shape[0]
+        rows.append({
+            "score": name, "model": 100 * model / total, "seed": 100 * seed / total,
+            "both together": 100 * (total - model - seed) / total,
+            "model, by chance": 100 * (len(table) - 1) / (table.size - 1),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
