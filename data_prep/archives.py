@@ -83,7 +83,7 @@ def opened(path: Path, limits: Limits) -> Iterator[Source]:
     """
     if path.is_dir():
         files = _folder_files(path, limits)
-        yield Source(path, "folder", files, lambda name: _read_file(*files[name][:2], limits))
+        yield Source(path, "folder", files, lambda name: read_file(*files[name][:2], limits))
         return
     if not path.is_file():
         raise FileNotFoundError(f"there is no file or folder {path.absolute()}")
@@ -224,7 +224,8 @@ def _folder_files(top: Path, limits: Limits) -> dict[str, tuple]:
     return files
 
 
-def _read_file(size: int, path: Path, limits: Limits) -> bytes:
+def read_file(size: int, path: Path, limits: Limits) -> bytes:
+    """A file of the user's own, of this size when it was listed; ValueError if it is too large."""
     if size > limits.member:
         most = f"{limits.member:,} are the most expected"
         raise Refused(f"{path} is refused: {size:,} bytes, {most}")

@@ -75,9 +75,6 @@ def image_name(number: int) -> str:
     return f"{number + 1:06d}.jpg"
 
 
-# --- the lists ------------------------------------------------------------------------------------
-
-
 def read_list(
     where: str, content: bytes, stem: str, images: int
 ) -> Int16[np.ndarray, "images columns"]:
@@ -130,9 +127,6 @@ def read_list(
     return np.searchsorted(way, numbers).astype(np.int16)
 
 
-# --- where things lie -----------------------------------------------------------------------------
-
-
 def _folders(path: Path) -> Iterator[Path]:
     """`path` and its folders, three deep; those with images are not searched for more."""
     for top, names, files in os.walk(path, followlinks=True):
@@ -148,14 +142,12 @@ def _first(folders: list[Path], *names: str) -> Path | None:
 
 
 def find_images(path: Path) -> Path:
-    """The published zip (preferred, for its checksum), images or Kaggle's zip at `path`.
+    """The published zip (preferred, for its checksum), images or Kaggle's zip in a folder.
 
-    Raises FileNotFoundError if none is there.
+    What is no folder is returned as it is. Raises FileNotFoundError if none is there.
     """
-    if path.is_file():
-        return path
     if not path.is_dir():
-        raise FileNotFoundError(f"there is no file or folder {path.absolute()}")
+        return path
     folders = list(_folders(path))
     found = _first(folders, ZIP, image_name(0), "archive.zip", "celeba-dataset.zip")
     if found is None:
@@ -179,9 +171,7 @@ def _list_file(path: Path, source: archives.Source, stem: str) -> tuple[str, str
     if file is None:
         where = f"{here}, nor above it or in ../Anno or ../Eval"
         raise FileNotFoundError(f"there is no {stem}.txt (or .csv) in {where}: get it from {HOME}")
-    if file.stat().st_size > LIMITS.member:
-        raise ValueError(f"{file} is refused: {file.stat().st_size:,} bytes are too many for it")
-    return file.name, str(file), file.read_bytes()
+    return file.name, str(file), archives.read_file(file.stat().st_size, file, LIMITS)
 
 
 def _named_images(source: archives.Source, count: int) -> list[str]:
@@ -213,9 +203,6 @@ def _check_md5(what: str, actual: str, wanted: str) -> None:
         wrong = f"its md5 is {actual}, not {wanted}; cut short, altered or another edition"
         own = "an edition of your own goes through with its images in a folder and .csv lists"
         raise ValueError(f"{what} is not the published file: {wrong}: download it again ({own})")
-
-
-# --- packing --------------------------------------------------------------------------------------
 
 
 def pack(

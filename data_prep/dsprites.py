@@ -29,9 +29,7 @@ LIMITS = archives.Limits(members=100, total=10**10, member=10**10, ratio=1000)
 
 
 def check_archive(path: Path, sha1: str = SHA1) -> None:
-    """Raise FileNotFoundError or ValueError unless `path` is the published file byte for byte."""
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
+    """Raise OSError or ValueError unless `path` is the published file byte for byte."""
     digest = archives.checksum(path, "sha1")
     if digest != sha1:
         with archives.opened(path, LIMITS):  # says so if it is a web page, cut short, ...
@@ -66,8 +64,8 @@ def pack(
 ) -> None:
     """Check the published archive and write it to `out` as dsprites.bits and dsprites.json.
 
-    Raises FileNotFoundError, OSError or ValueError with one line; nothing half-written is left. The
-    checksum and number of images are there for small archives in its place, in tests.
+    Raises OSError or ValueError with one line; nothing half-written is left. The checksum and
+    number of images are there for small archives in its place, in tests.
     """
     check_archive(path, sha1)
     facts = {"name": "2D Shapes", "source": "official", "archive_sha1": sha1, "images": images}
@@ -114,13 +112,11 @@ def download(path: Path, url: str = URL, sha1: str = SHA1, say=lambda line: None
 def read_animation(path: Path) -> UInt8[np.ndarray, "frames 64 64"]:
     """The frames of the animation in the dSprites repository (dsprites.gif): 320, pixels 0 or 1.
 
-    The dark colour is 0 and the bright one is 1. Raises FileNotFoundError or ValueError if `path`
-    is not such an animation.
+    The dark colour is 0 and the bright one is 1. Raises ValueError if `path` is not such an
+    animation.
     """
     from PIL import Image, ImageSequence
 
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no file {path}")
     try:
         with Image.open(path) as animation:
             frames = np.stack([f.convert("L") for f in ImageSequence.Iterator(animation)])

@@ -236,39 +236,15 @@ def _difference(out: Path, stem: str, wanted: dict) -> str | None:
 def _write(out: Path, stem: str, pieces, wanted: dict, labels: bytes | None, say) -> dict:
     """Write pixels, labels and JSON; the JSON's facts."""
     pixels, labels_path, sidecar = _paths(out, stem)
-    goes_on, begun = callable(pieces), time.monotonic()
-    images, size = wanted["images"], wanted["bytes"]
     # The name says what it will be, so that only the same set goes on from it.
     part = part_of(pixels.with_name(f"{pixels.name}.{checksum_of(wanted)[:16]}"))
     _remove_parts(out, stem, keep=part)
-    kept, chunk = 0, CHUNK * size // images
-    if goes_on and part.exists():  # each piece was synced before the next: all but the last is good
-        kept = max(part.stat().st_size // chunk - 1, 0) * chunk
-    first, free = kept * images // size, shutil.disk_usage(out).free
-    if free < size - kept:
-        room = f"{(size - kept) / 1e6:,.0f} MB are needed for {pixels}"
-        free = f"{free / 1e6:,.0f} MB are free"
-        raise OSError(f"{room}, {free}; make room and give the same command again")
     try:
-        with open(part, "a+b") as file:
-            file.truncate(kept)
-            file.seek(0)
-            digest = hashlib.file_digest(file, "sha256")
-            going_on = f", going on from image {first:,}" if first else ""
-            say(f"writing {images:,} images into {pixels}{going_on}")
-            for piece in _told(pieces(first) if goes_on else pieces, first, images, size, say):
-                file.write(piece)
-                digest.update(piece)
-                if goes_on:
-                    _sync(file)
-            _sync(file)
-            written = file.tell()
-        if written != size:
-            raise ValueError(f"{written:,} bytes were made for {pixels}, {size:,} expected")
-        if wanted["sha256"] not in ("", digest.hexdigest()):
-            found = f"have sha256 {digest.hexdigest()}, {wanted['sha256']} expected"
+        digest = _write_pixels(part, pieces, wanted, pixels, say)
+        if wanted["sha256"] not in ("", digest):
+            found = f"have sha256 {digest}, {wanted['sha256']} expected"
             raise ValueError(f"the images made for {pixels} {found}")
-        wanted["sha256"] = digest.hexdigest()
+        wanted["sha256"] = digest
         wanted["checksum"] = checksum_of(wanted)
         sidecar.unlink(missing_ok=True)
         if labels_path:
@@ -276,34 +252,57 @@ def _write(out: Path, stem: str, pieces, wanted: dict, labels: bytes | None, say
         os.replace(part, pixels)
         _write_whole(sidecar, (json.dumps(wanted, indent=1) + "\n").encode())
     except BaseException as error:
-        if isinstance(error, ValueError) or not goes_on:
+        if isinstance(error, ValueError) or not callable(pieces):
             _remove_parts(out, stem)
         if isinstance(error, OSError) and error.strerror and not error.filename:  # a full disk
             error.filename = str(pixels)
         raise
+    return wanted
+
+
+def _write_pixels(part: Path, pieces, wanted: dict, pixels: Path, say) -> str:
+    """Write the bytes of all images to `part`, or go on from what is there; their sha256."""
+    goes_on, images, size = callable(pieces), wanted["images"], wanted["bytes"]
+    kept, chunk = 0, CHUNK * size // images
+    if goes_on and part.exists():  # each piece was synced before the next: all but the last is good
+        kept = max(part.stat().st_size // chunk - 1, 0) * chunk
+    first, free = kept * images // size, shutil.disk_usage(part.parent).free
+    if free < size - kept:
+        room = f"{(size - kept) / 1e6:,.0f} MB are needed for {pixels}"
+        free = f"{free / 1e6:,.0f} MB are free"
+        raise OSError(f"{room}, {free}; make room and give the same command again")
+    with open(part, "a+b") as file:
+        file.truncate(kept)
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256")
+        going_on = f", going on from image {first:,}" if first else ""
+        say(f"writing {images:,} images into {pixels}{going_on}")
+        begun = shown = time.monotonic()
+        for piece in pieces(first) if goes_on else pieces:
+            file.write(piece)
+            digest.update(piece)
+            if goes_on:
+                _sync(file)
+            now = time.monotonic()
+            if now - shown >= SAY_EVERY:
+                shown, done = now, file.tell() * images // size
+                rate = (done - first) / (now - begun)
+                left = f"{(images - done) / rate / 60:.1f} minutes left"
+                say(f"  {done:,} of {images:,} images, {rate:,.0f} a second, {left}")
+        _sync(file)
+        written = file.tell()
+    if written != size:
+        raise ValueError(f"{written:,} bytes were made for {pixels}, {size:,} expected")
     took = time.monotonic() - begun
     rate = f"{(images - first) / max(took, 1e-9):,.0f} images a second"
-    say(f"wrote {written:,} bytes in {took:.1f} s ({rate}), sha256 {wanted['sha256']}")
-    return wanted
+    say(f"wrote {written:,} bytes in {took:.1f} s ({rate}), sha256 {digest.hexdigest()}")
+    return digest.hexdigest()
 
 
 def _remove_parts(out: Path, stem: str, keep: Path | None = None) -> None:
     for left in out.glob(f"{stem}.*part"):
         if left != keep:
             left.unlink()
-
-
-def _told(pieces: Iterable[bytes], first: int, images: int, size: int, say) -> Iterator[bytes]:
-    """The pieces as they come, with a line of progress now and then."""
-    done, begun = first, time.monotonic()
-    shown = begun
-    for piece in pieces:
-        yield piece
-        done, now = done + len(piece) * images // size, time.monotonic()
-        if now - shown >= SAY_EVERY:
-            shown, rate = now, (done - first) / (now - begun)
-            speed = f"{rate:,.0f} a second, {(images - done) / rate / 60:.1f} minutes left"
-            say(f"  {done:,} of {images:,} images, {speed}")
 
 
 def part_of(path: Path) -> Path:
@@ -352,7 +351,9 @@ def in_order(
     `read(i)`, called in order, gives what `work` needs for image i; `work` gives the bytes of a
     list of them. Threads suffice, since Pillow decodes and resizes without holding Python's lock.
     """
-    at_a_time = at_a_time or os.cpu_count() or 1
+    if at_a_time is None:
+        limited = hasattr(os, "sched_getaffinity")
+        at_a_time = len(os.sched_getaffinity(0)) if limited else os.cpu_count() or 1
 
     def pieces(first: int) -> Iterator[bytes]:
         several = 2 * at_a_time * CHUNK  # no more images are held in memory

@@ -153,15 +153,11 @@ def _packed(shape: int, scale: int, orientation: int, pos_x, pos_y) -> np.ndarra
     return rows.astype(">u8").view(np.uint8).reshape(len(pos_x), len(pos_y), BYTES_PER_IMAGE)
 
 
-def _checked(values, what: str, **sizes: int) -> np.ndarray:
-    """Integers (N,) below one size, or (N, K) below K sizes, as int64 (N, K); else ValueError."""
-    values, columns = np.asarray(values), (len(sizes),) if len(sizes) > 1 else ()
-    if values.ndim != 1 + len(columns) or values.shape[1:] != columns:
-        expected = f"(N, {len(sizes)})" if columns else "(N,)"
-        raise ValueError(f"{what} must have shape {expected}, not {values.shape}")
-    if not np.issubdtype(values.dtype, np.integer):
-        raise ValueError(f"{what} must be integers, not {values.dtype}")
-    values = values.reshape(-1, len(sizes))
+def _checked(values: np.ndarray, what: str, **sizes: int) -> np.ndarray:
+    """`values` as int64; ValueError unless integers (N, K), from 0 and below the K sizes."""
+    if values.shape[1:] != (len(sizes),) or not np.issubdtype(values.dtype, np.integer):
+        found = f"{values.shape} {values.dtype}"
+        raise ValueError(f"{what} must be integers (N, {len(sizes)}), not {found}")
     for (name, size), column in zip(sizes.items(), values.T):
         if column.size and not (column.min() >= 0 and column.max() < size):
             found = f"found {column.min()} to {column.max()}"
@@ -175,7 +171,7 @@ def classes_of(index: Integer[np.ndarray, " n"]) -> Integer[np.ndarray, "n 5"]:
     Places are in the official order, 0 to 737,279. Raises ValueError for others, and unless
     `index` is (N,) and integer.
     """
-    index = _checked(index, "index", index=N_IMAGES)[:, 0]
+    index = _checked(np.asarray(index)[..., None], "index", index=N_IMAGES)[:, 0]
     return np.stack(np.unravel_index(index, FACTOR_SIZES), axis=1)
 
 
@@ -185,7 +181,7 @@ def index_of(latents_classes: Integer[np.ndarray, "n 5"]) -> Integer[np.ndarray,
     Raises ValueError if `latents_classes` is not (N, 5), not integer, or a class out of its range.
     """
     sizes = dict(zip(FACTORS, FACTOR_SIZES))
-    classes = _checked(latents_classes, "latents_classes", **sizes)
+    classes = _checked(np.asarray(latents_classes), "latents_classes", **sizes)
     return np.ravel_multi_index(tuple(classes.T), FACTOR_SIZES)
 
 

@@ -231,9 +231,6 @@ def render(chair, azimuth_degrees, elevation_degrees) -> UInt8[np.ndarray, "*vie
     return pictures.reshape(*angles.shape[1:], HEIGHT, WIDTH, 3)
 
 
-# --- the set --------------------------------------------------------------------------------------
-
-
 def labels(chairs: int) -> tuple[np.ndarray, np.ndarray]:
     """The classes (N, 3) of all images in order, and which of them test (N,): a tenth's views."""
     factors = np.argwhere(np.ones((chairs, len(AZIMUTHS), len(ELEVATIONS))))

@@ -86,9 +86,6 @@ def only(f, flag, part) -> None:
         f.rgb[chosen] = some.rgb
 
 
-# --- a face, back to front ------------------------------------------------------------------------
-
-
 def draw(people: Mapping[str, np.ndarray]) -> UInt8[np.ndarray, "n 3 64 64"]:
     """Faces as planes red, green, blue of 64 rows, 0 to 255.
 

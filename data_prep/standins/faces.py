@@ -80,17 +80,14 @@ def render(attributes, nuisances) -> UInt8[np.ndarray, "n 3 64 64"]:
     for what, values, names in (
         ("attributes", attributes, ATTRIBUTES), ("nuisances", nuisances, tuple(NUISANCES)),
     ):  # fmt: skip
-        if values.ndim != 2 or values.shape[1] != len(names):
-            raise ValueError(f"{what} must have shape (N, {len(names)}), not {values.shape}")
+        if values.shape != (shape := (*attributes.shape[:1], len(names))):
+            raise ValueError(f"{what} must have shape {shape}, not {values.shape}")
         binary = names == ATTRIBUTES
         fits = (values == 0) | (values == 1) if binary else (low <= values) & (values <= high)
         for row, column in np.argwhere(~fits)[:1]:
             bounds = "be 0 or 1" if binary else f"lie in {low[column]:g} to {high[column]:g}"
             found = f"found {values[row, column]:g} in row {row}"
             raise ValueError(f"{names[column]} must {bounds}, {found}")
-    if len(attributes) != len(nuisances):
-        rows = f"{len(attributes)} rows of attributes", f"{len(nuisances)} rows of nuisances"
-        raise ValueError(" do not go with ".join(rows))
     return draw(dict(zip((*ATTRIBUTES, *NUISANCES), (*attributes.T, *nuisances.T))))
 
 

@@ -195,7 +195,8 @@ def test_full_disk_leaves_nothing(tmp_path, monkeypatch):
 
 def test_command_with_a_missing_file(tmp_path, capsys):
     assert dsprites.main(["--path", str(tmp_path / "no.npz"), "--out", str(tmp_path)]) == 1
-    assert capsys.readouterr().err == f"data_prep.dsprites: there is no file {tmp_path}/no.npz\n"
+    said = f"data_prep.dsprites: {tmp_path}/no.npz: No such file or directory; put that right and "
+    assert capsys.readouterr().err == f"{said}give the same command again\n"
 
 
 # --- download -------------------------------------------------------------------------------------
@@ -302,7 +303,7 @@ def test_animation_is_read_back(tmp_path):
 
 
 def test_wrong_animations_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no file"):
+    with pytest.raises(ValueError, match="none.gif is not an animation .*No such file"):
         dsprites.read_animation(tmp_path / "none.gif")
     (tmp_path / "page.gif").write_text("<html>")
     with pytest.raises(ValueError, match="not an animation"):

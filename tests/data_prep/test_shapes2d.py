@@ -174,10 +174,10 @@ def test_no_images_at_all():
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
-        (np.zeros((2, 6), dtype=int), r"\(N, 5\), not \(2, 6\)"),
-        (np.zeros(5, dtype=int), r"\(N, 5\), not \(5,\)"),
-        (np.zeros((2, 5)), "integers, not float64"),
-        (np.zeros((2, 5), dtype=bool), "integers, not bool"),
+        (np.zeros((2, 6), dtype=int), r"integers \(N, 5\), not \(2, 6\) int64"),
+        (np.zeros(5, dtype=int), r"integers \(N, 5\), not \(5,\) int64"),
+        (np.zeros((2, 5)), r"integers \(N, 5\), not \(2, 5\) float64"),
+        (np.zeros((2, 5), dtype=bool), r"integers \(N, 5\), not \(2, 5\) bool"),
         ([[3, 0, 0, 0, 0]], "shape must lie in 0 to 2"),
         ([[0, 0, 40, 0, 0]], "orientation must lie in 0 to 39, found 40"),
         ([[0, 0, 0, 0, -1]], "posY must lie in 0 to 31, found -1"),

@@ -337,9 +337,9 @@ def test_bad_attributes_and_nuisances_are_refused():
     bad[1, faces.ATTRIBUTES.index("Male")] = -1  # as CelebA's own file says it
     for attributes, nuisances, message in [
         (bad, middling(3), "Male must be 0 or 1, found -1 in row 1"),
-        (good[:, 1:], middling(3), r"attributes must have shape \(N, 24\), not \(3, 23\)"),
-        (good, middling(3)[:, 1:], rf"nuisances must have shape \(N, {len(NUISANCES)}\)"),
-        (good, middling(2), "3 rows of attributes do not go with 2 rows of nuisances"),
+        (good[:, 1:], middling(3), r"attributes must have shape \(3, 24\), not \(3, 23\)"),
+        (good, middling(3)[:, 1:], rf"nuisances must have shape \(3, {len(NUISANCES)}\)"),
+        (good, middling(2), r"nuisances must have shape \(3, 41\), not \(2, 41\)"),
         (good, middling(3, yaw=[0, 0, 0.5]), "yaw must lie in -0.4 to 0.4, found 0.5 in row 2"),
         (good, middling(3, skin=np.nan), "skin must lie in 0 to 1, found nan in row 0"),
     ]:
