@@ -132,6 +132,12 @@ def opened(path: Path, limits: Limits) -> Iterator[Source]:
         yield Source(path, "zip" if zipped else "tar", files, read)
 
 
+def check(path: Path, limits: Limits) -> None:
+    """Raise what `opened` raises, if anything."""
+    with opened(path, limits):
+        pass
+
+
 class _Bounded(io.BufferedReader):
     """An archive of which no header, list of members or member can have more read than is right.
 
@@ -230,9 +236,7 @@ def read_file(size: int, path: Path, limits: Limits) -> bytes:
         most = f"{limits.member:,} are the most expected"
         raise Refused(f"{path} is refused: {size:,} bytes, {most}")
     if path.is_symlink() and not path.exists():
-        raise FileNotFoundError(
-            f"{path} is a link to a file that is not there: fetch it (dvc pull)"
-        )
+        raise FileNotFoundError(f"{path} is a link to a file that is not there: fetch it")
     with open(path, "rb") as file:
         content = file.read(size + 1)
     if len(content) != size:

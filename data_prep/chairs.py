@@ -39,7 +39,9 @@ CROP = (100, 100, 500, 500)
 # 89,000 members with the folders; a picture of 600x600 is 1.1 MB when not compressed at all.
 LIMITS = archives.Limits(members=120_000, total=20_000_000_000, member=8_000_000)
 
-_VIEW = re.compile(r"(?:.*/)?([^/]+)/renders/image_\d+_p(\d{3})_t(\d{3})_r\d+\.png")
+_VIEW = re.compile(
+    r"(?:.*/)?(?P<chair>[^/]+)/renders/image_\d+_p(?P<elevation>\d{3})_t(?P<azimuth>\d{3})_r\d+\.png"
+)
 
 
 def views(
@@ -50,31 +52,32 @@ def views(
     Files that are not views are passed over. Raises ValueError unless every chair is there in every
     view, once.
     """
-    found: dict[str, dict[tuple[int, int], str]] = {}
+    found: dict[tuple[str, int, int], str] = {}
     for name in names:
         if match := _VIEW.fullmatch(name):
-            views_of, view = found.setdefault(match[1], {}), (int(match[3]), int(match[2]))
-            if view in views_of:
-                both = f"{views_of[view]} and {name}"
+            view = match["chair"], int(match["azimuth"]), int(match["elevation"])
+            if view in found:
+                both = f"{found[view]} and {name}"
                 raise ValueError(f"{where} holds one view twice: {both}; take a fresh copy")
-            views_of[view] = name
-    if len(found) != chairs:
+            found[view] = name
+    known = sorted({chair for chair, *_ in found})
+    if len(known) != chairs:
         right = f"{chairs:,} expected: cut short, or another archive; {TAR} is at {URL}"
-        raise ValueError(f"{where} holds views of {len(found):,} chairs, {right}")
-    common = set(Counter(map(frozenset, found.values())).most_common(1)[0][0])
-    for chair, views_of in sorted(found.items()):
-        for view in sorted(common.symmetric_difference(views_of))[:1]:
-            has = "has a view that other chairs lack" if view in views_of else "lacks a view"
-            named = f"p{view[1]:03d} t{view[0]:03d}"
-            raise ValueError(f"{where}: chair {chair} {has}, {named}; take a fresh copy")
-    angles = [sorted(set(of)) for of in zip(*common)]
-    sizes = [len(of) for of in angles]
+        raise ValueError(f"{where} holds views of {len(known):,} chairs, {right}")
+    counts = Counter(view[1:] for view in found)
+    common = {angles for angles, count in counts.items() if 2 * count > chairs}
+    odd = {(chair, *angles) for chair in known for angles in common}.symmetric_difference(found)
+    for view in sorted(odd)[:1]:
+        has = "has a view that other chairs lack" if view in found else "lacks a view"
+        named = f"chair {view[0]} {has}, p{view[2]:03d} t{view[1]:03d}"
+        raise ValueError(f"{where}: {named}; take a fresh copy")
+    values = [sorted(set(of)) for of in zip(*common)]
+    sizes = [len(of) for of in values]
     if sizes != [azimuths, elevations] or len(common) != azimuths * elevations:
         seen = f"{len(common)} views ({sizes[0]} azimuths, {sizes[1]} elevations)"
         right = f"{azimuths} azimuths by {elevations} elevations expected: another archive"
         raise ValueError(f"{where} has {seen}, {right}")
-    files = [views_of[view] for _, views_of in sorted(found.items()) for view in sorted(views_of)]
-    return sorted(found), *angles, files
+    return known, *values, [found[view] for view in sorted(found)]
 
 
 def held_out(chairs: list[str], share: float = TEST_SHARE) -> set[str]:
@@ -118,16 +121,8 @@ def pack(
 
 
 def download(path: Path, url: str = URL, say=lambda line: None) -> None:
-    """Fetch the tar to `path`; named once it can be listed to its end.
-
-    Raises as `archives.download`.
-    """
-
-    def check(file: Path) -> None:
-        with archives.opened(file, LIMITS):
-            pass
-
-    archives.download(path, url, check, say)
+    """Fetch the tar to `path`, named once it can be listed; raises as `archives.download`."""
+    archives.download(path, url, lambda file: archives.check(file, LIMITS), say)
 
 
 def main(argv: list[str] | None = None) -> int:

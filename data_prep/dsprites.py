@@ -32,8 +32,7 @@ def check_archive(path: Path, sha1: str = SHA1) -> None:
     """Raise OSError or ValueError unless `path` is the published file byte for byte."""
     digest = archives.checksum(path, "sha1")
     if digest != sha1:
-        with archives.opened(path, LIMITS):  # says so if it is a web page, cut short, ...
-            pass
+        archives.check(path, LIMITS)  # says so if it is a web page, cut short, ...
         why = f"its sha1 is {digest}, not {sha1}: altered, or another edition"
         raise ValueError(f"{path} is not the published dSprites file: {why}")
 
