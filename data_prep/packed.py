@@ -171,7 +171,8 @@ def labels_file(
 ) -> bytes:
     """The content of <stem>.labels.npz; the same bytes for the same labels."""
     buffer = io.BytesIO()
-    np.savez(buffer, factors=factors.astype(np.int16), test=test.astype(bool))
+    factors = np.ascontiguousarray(factors, np.int16)  # stored by rows
+    np.savez(buffer, factors=factors, test=test.astype(bool))
     return buffer.getvalue()
 
 

@@ -74,17 +74,16 @@ def square(half_side: float = RADIUS) -> np.ndarray:
 
 def ellipse(a: float = RADIUS * STRETCH, b: float = RADIUS / STRETCH, corners=100) -> np.ndarray:
     """Corners (corners, 2) of the ellipse with semi-axes a and b, the first on the right end."""
-    turns = [2 * math.pi * k / corners for k in range(corners)]
-    return np.array([(a * math.cos(t), b * math.sin(t)) for t in turns])
+    t = 2 * np.pi * np.arange(corners) / corners
+    return np.column_stack([a * np.cos(t), b * np.sin(t)])
 
 
 def heart(width=16.0, height=14.5, offset=0.15, corners=150) -> np.ndarray:
     """Corners (corners, 2) of the heart, the first at the cleft; the curve's y points up."""
-    sin, cos, points = math.sin, math.cos, []
-    for t in (2 * math.pi * k / corners for k in range(corners)):
-        x, y = 16 * sin(t) ** 3, 13 * cos(t) - 5 * cos(2 * t) - 2 * cos(3 * t) - cos(4 * t)
-        points.append((x / width, -(y / height + offset)))
-    return RADIUS * np.array(points)
+    t = 2 * np.pi * np.arange(corners) / corners
+    x = 16 * np.sin(t) ** 3
+    y = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
+    return RADIUS * np.column_stack([x / width, -(y / height + offset)])
 
 
 @cache

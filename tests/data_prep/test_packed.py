@@ -186,6 +186,12 @@ def test_labels_that_cannot_be_right_are_not_written(tmp_path, content, message)
     assert not (tmp_path / "new").exists()
 
 
+def test_the_same_labels_are_the_same_bytes_however_they_lie_in_memory():
+    classes = np.arange(12).reshape(6, 2)
+    by_columns = packed.labels_file(np.asfortranarray(classes), HELD_OUT[:6])
+    assert by_columns == packed.labels_file(classes, HELD_OUT[:6])
+
+
 def of_sizes(*sizes: int) -> list[dict]:
     return [
         {"name": name, "values": list(range(size)), "discrete": name == "shape"}
