@@ -65,6 +65,10 @@ class Refused(ValueError):
     """What must not be read, or is another edition: a sentence with the name of the file."""
 
 
+class NotFetched(OSError):
+    """A server cannot be reached, breaks off, or gives something else: a sentence that says so."""
+
+
 def checksum(path: Path, algorithm: str) -> str:
     """Hex digest of a file, read in pieces."""
     with open(path, "rb") as file:
@@ -310,7 +314,7 @@ def pack_images(
 def download(path: Path, url: str, check: Callable[[Path], None], say=lambda line: None) -> None:
     """Fetch `url` to `path`, continuing an earlier `.part`; `check` looks before it gets its name.
 
-    Raises ConnectionError when the server cannot be reached, answers with a web page, or the
+    Raises NotFetched when the server cannot be reached, answers with a web page, or the
     connection breaks (what came is kept), OSError if the disk is full or the like, and what `check`
     raises (ValueError) when what came is not the file (it is deleted).
     """
@@ -339,7 +343,7 @@ def _fetch(url: str, part: Path, say: Callable[[str], None]) -> None:
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
             if answer.headers.get_content_type() == "text/html":
-                raise ConnectionError(f"{url} answered with a web page instead of {part.stem}")
+                raise NotFetched(f"{url} answered with a web page instead of {part.stem}")
             content_range = answer.headers.get("Content-Range", "")
             resumed = answer.status == 206 and content_range.startswith(f"bytes {have}-")
             with open(part, "ab" if resumed else "wb") as file:
@@ -350,10 +354,10 @@ def _fetch(url: str, part: Path, say: Callable[[str], None]) -> None:
                 raise http.client.IncompleteRead(b"")
     except urllib.error.HTTPError as error:
         if error.code != 416 or not have:  # 416: nothing is left to send, it may be the whole
-            raise ConnectionError(f"{url} answered {error.code} {error.reason}") from error
+            raise NotFetched(f"{url} answered {error.code} {error.reason}") from error
     except urllib.error.URLError as error:
         remedy = f"offline? Fetch {part.stem} elsewhere and pass it with --path"
-        raise ConnectionError(f"cannot reach {url} ({error.reason}); {remedy}") from error
-    except (http.client.HTTPException, ConnectionResetError, TimeoutError, ssl.SSLError) as error:
+        raise NotFetched(f"cannot reach {url} ({error.reason}); {remedy}") from error
+    except (http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as error:
         came = f"the connection broke after {part.stat().st_size:,} bytes"
-        raise ConnectionError(f"{came}; the same command continues") from error
+        raise NotFetched(f"{came}; the same command continues") from error

@@ -264,7 +264,7 @@ def download(
 
         try:
             archives.download(folder / name, url.format(drive_id), check, say)
-        except (ConnectionError, ValueError) as error:
+        except (archives.NotFetched, ValueError) as error:
             remedy = f"try tomorrow, or fetch {name} in a browser from {HOME}, put it into {folder}"
             quota = f"If Google's quota for the day is spent, {remedy} and give the same command"
             raise OSError(f"{error}. {quota}") from error
