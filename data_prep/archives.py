@@ -29,7 +29,7 @@ from typing import NamedTuple
 import PIL
 from PIL import Image
 
-from data_prep.packed import HEIGHT, WIDTH, alone, in_order, part_of, write_packed
+from data_prep.packed import HEIGHT, WIDTH, alone, in_order, naming, part_of, write_packed
 
 RESIZE = "PIL bilinear (triangle filter, antialiased) to 64x64"
 Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
@@ -320,7 +320,7 @@ def download(path: Path, url: str, check: Callable[[Path], None], say=lambda lin
     """
     part = part_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with alone(path.parent, say):
+    with alone(path.parent, say), naming(part):
         if path.exists():
             check(path)
             say(f"{path} is already there and whole")

@@ -212,7 +212,7 @@ def write_packed(
         _check_labels(labels, info, labels_path)
     _check_fields({**wanted, "sha256": "?"}, stem, sidecar)
     out.mkdir(parents=True, exist_ok=True)
-    with alone(out, say):
+    with alone(out, say), naming(pixels):
         problem = _difference(out, stem, wanted)
         if problem is None:
             say(f"{pixels} is already there and whole; nothing to do")
@@ -255,8 +255,6 @@ def _write(out: Path, stem: str, pieces, wanted: dict, labels: bytes | None, say
     except BaseException as error:
         if isinstance(error, ValueError) or not callable(pieces):
             _remove_parts(out, stem)
-        if isinstance(error, OSError) and error.strerror and not error.filename:  # a full disk
-            error.filename = str(pixels)
         raise
     return wanted
 
@@ -321,6 +319,17 @@ def _write_whole(path: Path, content: bytes) -> None:
         file.write(content)
         _sync(file)
     os.replace(part_of(path), path)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let errors of the system's that name no file, as of a full disk, name this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.strerror and not error.filename:
+            error.filename = str(path)
+        raise
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Hostile archives, damaged images, and a broken download."""
 
+import errno
 import http.server
 import io
 import os
@@ -440,3 +441,15 @@ def test_a_web_page_in_place_of_the_file_leaves_what_came_before(tmp_path, serve
     assert (tmp_path / "a.zip.part").read_bytes() == b"came before" and len(
         os.listdir(tmp_path)
     ) == 1
+
+
+def test_a_full_disk_names_the_part_and_keeps_it(tmp_path, server, monkeypatch):
+    def full(answer, file):
+        file.write(b"as much as there was room for")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    server.content = NOISE
+    monkeypatch.setattr(archives.shutil, "copyfileobj", full)
+    with pytest.raises(OSError, match="No space left on device: .*a.zip.part"):
+        archives.download(tmp_path / "a.zip", server.url, lambda path: None, print)
+    assert (tmp_path / "a.zip.part").read_bytes() == b"as much as there was room for"
