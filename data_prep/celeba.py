@@ -18,7 +18,6 @@ import io
 import os
 import re
 import sys
-import warnings
 from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from pathlib import Path
@@ -99,12 +98,8 @@ def read_list(
         heads = 2 if stem == ATTRIBUTE_LIST else 0  # how many images, and the titles
         names = ["image", *(opening[1].split() if heads else columns)]
         form = {"sep": r"\s+", "header": None, "skiprows": heads, "names": names}
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pandas.errors.ParserWarning)
-            table = pandas.read_csv(io.StringIO(text), index_col=False, **form)
-    except pandas.errors.ParserWarning as error:
-        raise ValueError(f"{where} has more cells than titles: another layout") from error
+    try:  # with more cells than titles, columns are out of place, and refused below
+        table = pandas.read_csv(io.StringIO(text), **form)
     except ValueError as error:
         raise ValueError(f"{where} is no such list ({error}): another layout") from error
     for column in columns:

@@ -25,7 +25,7 @@ def run(name: str, work: Callable, interrupted: str = "nothing was kept") -> int
     except (OSError, ValueError) as error:
         wrong = str(error)
         if isinstance(error, OSError) and error.strerror:
-            where = error.filename2 or error.filename
+            where = error.filename2 or error.filename or "the system says"
             wrong = f"{where}: {error.strerror}; put that right and give the same command again"
         print(f"data_prep.{name}: {wrong}", file=sys.stderr)
         return 1

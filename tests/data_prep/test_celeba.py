@@ -274,7 +274,7 @@ RENAMED = [*NAMES[:3], "000009.jpg", *NAMES[4:]]
         (
             ATTR,
             attributes_txt(titles=celeba.ATTRIBUTES[1:]),
-            "has more cells than titles: another layout",
+            "has not one column titled '5_o_Clock_Shadow': another layout",
         ),
         (ATTR, attributes_txt(names=RENAMED), "line 6 is about 000009.jpg, 000004.jpg expected"),
         (ATTR, "24", "has not one column titled '5_o_Clock_Shadow'|is no such list .No columns"),
@@ -313,7 +313,8 @@ def test_wrong_lists_are_refused(tmp_path, name, content, message):
         (attributes_csv().replace(",Young\r", ",Yuong\r"), "has not one column titled 'Young': an"),
         (attributes_csv().replace("Bald", "Young"), "has not one column titled 'Bald': another"),
         (attributes_csv() + attributes_csv()[-99:], "names 25 of 24 images; line 26 is "),
-        (attributes_csv().replace(",Young\r", "\r"), "has more cells than titles: another layout"),
+        (attributes_csv().replace(",Young\r", "\r"), "has not one column titled 'Young': another"),
+        (attributes_csv().replace("\r", ",1\r").replace("Young,1", "Young"), "line 2 is about "),
         (
             attributes_csv(other(VALUES, 0, 0, 2)),
             "csv line 2 holds '2' as 5_o_Clock_Shadow, -1 or 1 expected",
