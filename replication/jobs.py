@@ -11,12 +11,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from replication import lifeline, provenance, results
-from replication.profiles import PROFILES
+from replication import lifeline, profiles, provenance, results
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -51,11 +50,6 @@ class Stop(Exception):
     """Something that the user can mend; its text says how."""
 
 
-def clock(began: float) -> str:
-    seconds = int(time.perf_counter() - began)
-    return f"[{seconds // 60:02d}:{seconds % 60:02d}]"
-
-
 def short(path: str | Path) -> str:
     """A path as a person in the project's folder would write it."""
     return str(Path(path).relative_to(ROOT)) if Path(path).is_relative_to(ROOT) else str(path)
@@ -71,6 +65,8 @@ def from_notebooks(path: str | Path) -> str:
 
 # --- commands ---
 
+CHILDREN: set[subprocess.Popen] = set()
+
 
 class Pool(ThreadPoolExecutor):
     """A pool that, when the work is interrupted, starts nothing new and ends what it started."""
@@ -83,23 +79,15 @@ class Pool(ThreadPoolExecutor):
         return super().__exit__(kind, *rest)
 
 
-CHILDREN: set[subprocess.Popen] = set()
-
-
 def command(module: str, *words) -> None:
     """Run a module with this interpreter, one thread; Stop with its last line where it fails."""
     # Its own group: Ctrl-C reaches this process alone, which then ends its children.
     child = subprocess.Popen(
         [sys.executable, "-m", "replication.lifeline", module, *map(str, words)],
-        cwd=ROOT,
-        env=lifeline.environment(OMP_NUM_THREADS="1"),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        errors="replace",
-        start_new_session=True,
-    )
+        cwd=ROOT, env=lifeline.environment(OMP_NUM_THREADS="1"), start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        encoding="utf-8", errors="replace",
+    )  # fmt: skip
     CHILDREN.add(child)
     out, err = child.communicate()
     CHILDREN.discard(child)
@@ -116,28 +104,39 @@ def command(module: str, *words) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A notebook with its parameters and the files that it reads, what it leaves, and its stamp.
+    """A notebook with its parameters and the files that it reads, and where it leaves what.
 
-    The stamp is written last, and holds hashes of all these: a job is done while they are those of
+    Its stamp is written last, and holds hashes of all these: a job is done while they are those of
     now, so that a file that is gone, cut or altered is made again.
     """
 
     name: str
     parameters: dict
     sources: list[Path]  # result files and the like
-    page: Path  # the executed notebook's page; the notebook itself lies beside it
-    outputs: list[Path]  # what it leaves besides
-    stamp: Path
+    figures: Path  # figures/PROFILE; the executed notebook and its page lie in notebooks/ there
+    stamps: Path
+    page: str = ""  # the page's name, unless it is the notebook's
+
+    @property
+    def notebook(self) -> Path:
+        return ROOT / "notebooks" / f"{self.name}.ipynb"
+
+    @property
+    def stamp(self) -> Path:
+        """The report's is one for all profiles, like its page."""
+        own = self.stamps / (self.page or self.name)
+        return self.stamps.parent.parent / f"{REPORT}.stamp" if self.name == REPORT else own
 
     @property
     def left(self) -> list[Path]:
-        """All files that it leaves; of a lesson, which is not executed, the page alone."""
-        notebook = [] if self.name in LESSONS else [self.page.with_suffix(".ipynb")]
-        return [*self.outputs, *notebook, self.page]
+        """All files that it leaves, its page last; a lesson, which is not executed, leaves that."""
+        page = self.figures / "notebooks" / f"{self.page or self.name}.html"
+        executed = [] if self.name in LESSONS else [page.with_suffix(".ipynb")]
+        return [*(self.figures / name for name in OUTPUTS.get(self.name, ())), *executed, page]
 
     def shown_by(self) -> str:
         """A hash of what shows: the notebook's cells, its parameters, and the package."""
-        cells = json.loads((ROOT / "notebooks" / f"{self.name}.ipynb").read_text("utf-8"))["cells"]
+        cells = json.loads(self.notebook.read_text("utf-8"))["cells"]
         facts = [[c["cell_type"], c["source"]] for c in cells] + [self.parameters]
         digest = hashlib.sha256(json.dumps(facts).encode())
         if self.name != TRAIN:  # it shows a result, which holds a hash of the code that made it
@@ -145,7 +144,7 @@ class Job:
         return digest.hexdigest()
 
     def files(self) -> str:
-        """A hash of what was read and of what was left."""
+        """A hash of what was read and of what was left; what is not there is in it as not there."""
         digest = hashlib.sha256()
         for path in (*self.sources, *self.left):
             content = path.read_bytes() if path.is_file() else b"not there"
@@ -153,10 +152,9 @@ class Job:
         return digest.hexdigest()
 
     def is_done(self) -> bool:
-        """Whether its stamp is of now; what it had nothing to show in is in there as not there."""
-        if not self.stamp.is_file():
-            return False
-        return self.stamp.read_bytes() == f"{self.shown_by()} {self.files()}".encode()
+        """Whether its stamp is of now."""
+        now = f"{self.shown_by()} {self.files()}"
+        return self.stamp.is_file() and self.stamp.read_bytes() == now.encode()
 
     def execute(self) -> None:
         """Run the notebook, or turn the lesson into its page, and write the stamp.
@@ -169,14 +167,11 @@ class Job:
             except OSError as error:
                 wrong = f"{short(path)} is a folder where a file should be ({error.strerror})"
                 raise Stop(f"{wrong}; move it away") from None
-        shown_by, notebook = self.shown_by(), ROOT / "notebooks" / f"{self.name}.ipynb"
+        shown_by, page = self.shown_by(), self.left[-1]
+        words = ("--out", page.with_suffix(".ipynb"), "--parameters", json.dumps(self.parameters))
         if self.name in LESSONS:
-            command("replication.notebooks", notebook, "--out", self.page, "--html-only")
-        else:
-            words = ("--out", self.page.with_suffix(".ipynb"))
-            words += ("--parameters", json.dumps(self.parameters))
-            command("replication.notebooks", notebook, *words)
-        self.stamp.parent.mkdir(parents=True, exist_ok=True)
+            words = ("--out", page, "--html-only")
+        command("replication.notebooks", self.notebook, *words)
         results.write_whole(self.stamp, f"{shown_by} {self.files()}".encode())
 
 
@@ -192,51 +187,32 @@ def package_code() -> bytes:
     return digest.digest()
 
 
-def job_of(name, parameters, sources, figures: Path, stamps: Path, page: str = "") -> Job:
-    """A job by the project's layout; the report's stamp is one for all profiles, like its page."""
-    stamp = stamps.parent.parent / f"{name}.stamp" if name == REPORT else stamps / (page or name)
-    outputs = [figures / output for output in OUTPUTS.get(name, ())]
-    return Job(
-        name, parameters, sources, figures / "notebooks" / f"{page or name}.html", outputs, stamp
-    )
-
-
-def training_job(page: str, parameters: dict, sources: list[Path], figures: Path, stamps) -> Job:
-    """Notebook 03_train for one unit of work, kept as a page of that name."""
-    return job_of(TRAIN, parameters, sources, figures, stamps, f"{TRAIN}_{page}")
-
-
-def jobs_for(args, profile: str, plan, folder: Path, figures: Path, seeds, stamps) -> list[Job]:
-    """The notebooks that show the results in `folder`, the report last."""
-    paths = [results.path_of(folder, s, seed) for s, seeds_ in plan for seed in seeds_]
-    pictures = [p.with_suffix(".png") for p in paths if p.with_suffix(".png").exists()]
+def jobs_for(args, profile: str, plan: profiles.Plan, folder: Path) -> list[Job]:
+    """The notebooks that show the results in `folder`, the report last; `args`: replicate.py's."""
+    figures, stamps = Path(args.figures_dir) / profile, Path(args.runs) / profile / "stamps"
     common = {
         "profile": profile, "results_dir": from_notebooks(folder),
-        "figures_dir": from_notebooks(figures), "seeds": seeds or 0,
+        "figures_dir": from_notebooks(figures), "seeds": args.seeds or 0,
     }  # fmt: skip
-    data = from_notebooks(args.data)
+    data = {"data_dir": from_notebooks(args.data)}
     gif = from_notebooks(args.dsprites_gif) if args.dsprites_gif else ""
     described = sorted(Path(args.data).glob("*.json"))
-    published = [ROOT / "results" / "published.json"]
-    repeats = [name for name, chosen in PROFILES.items() if chosen.longer_than == profile]
-    longer = [path for name in repeats for path in sorted((folder.parent / name).glob("*.json"))]
-    kept = sorted([*folder.glob("kept/*.npz"), *folder.glob("*.diverged")])
-    jobs = [
-        ("00_start_here", {"profile": profile}, []),
-        ("01_data", {"data_dir": data, "dsprites_gif": gif}, described),
-        ("01b_faces_and_chairs", {"data_dir": data}, described),
-        ("05_table_1", common, paths + published),
-        ("06_trade_off", common, paths + published),
-        ("07_traversals", common, paths + pictures),
-        ("08_covariance", common, paths),
-        ("09_readings", common, paths + longer),
-        ("10_attributes", common, paths + published),
-        *((lesson, {}, []) for lesson in LESSONS),
-    ]
-    shown = [job_of(*job, figures, stamps) for job in jobs]
+    read = [results.path_of(folder, *run) for run in profiles.runs_of(plan)]
+    read += [path.with_suffix(".png") for path in read if path.with_suffix(".png").exists()]
+    repeats = [name for name, its in profiles.PROFILES.items() if its.longer_than == profile]
+    read += [path for name in repeats for path in sorted((folder.parent / name).glob("*.json"))]
+    read.append(ROOT / "results" / "published.json")
+    others = {
+        "00_start_here": ({"profile": profile}, []),
+        "01_data": (data | {"dsprites_gif": gif}, described),
+        "01b_faces_and_chairs": (data, described),
+    } | dict.fromkeys(LESSONS, ({}, []))
+    names = [name for name in (*OUTPUTS, *LESSONS) if name != REPORT]
+    shown = [Job(name, *others.get(name, (common, read)), figures, stamps) for name in names]
     # It shows what the others leave, which their stamps tell.
-    sources = paths + pictures + published + kept + [job.stamp for job in shown]
-    return [*shown, job_of(REPORT, common, sources, figures, stamps)]
+    kept = sorted([*folder.glob("kept/*.npz"), *folder.glob("*.diverged")])
+    last = [*read, *kept, *(job.stamp for job in shown)]
+    return [*shown, Job(REPORT, common, last, figures, stamps)]
 
 
 def not_done(jobs: list[Job]) -> list[Job]:
@@ -246,15 +222,13 @@ def not_done(jobs: list[Job]) -> list[Job]:
     return stale + last if stale and last[0].name == REPORT and last[0] not in stale else stale
 
 
-def show_all(jobs: list[Job], began: float) -> None:
+def show_all(jobs: list[Job], say: Callable[[str], None]) -> None:
     """Execute jobs, two at a time and the report last."""
-    for part in (
-        [job for job in jobs if job.name != REPORT],
-        [job for job in jobs if job.name == REPORT],
-    ):
+    for is_last in (False, True):
         with Pool(2) as pool:
+            part = [job for job in jobs if (job.name == REPORT) == is_last]
             futures = {pool.submit(job.execute): job for job in part}
             for future in as_completed(futures):
                 future.result()
                 names = ", ".join(OUTPUTS.get(futures[future].name, ())) or "page"
-                print(f"{clock(began)} {futures[future].name}: {names} done", flush=True)
+                say(f"{futures[future].name}: {names} done")

@@ -52,22 +52,12 @@ def environment(**more):
     """
     own = os.path.join(ROOT, "runs", ".settings")
     os.makedirs(own, exist_ok=True)
-    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    return dict(
-        os.environ,
-        **{
-            PARENT: str(os.getpid()),
-            "PYTHONPATH": os.pathsep.join(
-                [ROOT] + [path for path in paths if path and path != ROOT]
-            ),
-            "PYTHONUNBUFFERED": "1",
-            "PYTHONIOENCODING": "utf-8",
-            "MPLCONFIGDIR": os.path.join(own, "matplotlib"),
-            "IPYTHONDIR": os.path.join(own, "ipython"),
-            "JUPYTER_RUNTIME_DIR": os.path.join(own, "jupyter"),
-        },
-        **more,
-    )
+    paths = [ROOT] + os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    folders = dict(MPLCONFIGDIR="matplotlib", IPYTHONDIR="ipython", JUPYTER_RUNTIME_DIR="jupyter")
+    more.update({name: os.path.join(own, folder) for name, folder in folders.items()})
+    more["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, paths)))
+    more[PARENT] = str(os.getpid())
+    return dict(os.environ, PYTHONUNBUFFERED="1", PYTHONIOENCODING="utf-8", **more)
 
 
 def forgive_encodings():

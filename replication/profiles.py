@@ -3,15 +3,13 @@
 Nothing here trains. Change a number here and `make plan` shows what it costs.
 """
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from dipvae_src.settings import Settings, check_settings
 
-Row = tuple[
-    str, float
-]  # objective and its weight (beta or lambda_od): a row of Table 1, a point of Figure 1
+# An objective and its weight (beta or lambda_od): a row of Table 1, a point of Figure 1.
+Row = tuple[str, float]
 Plan = list[tuple[Settings, tuple[int, ...]]]  # experiments with their seeds
 Run = tuple[Settings, int]
 
@@ -60,12 +58,7 @@ def setting(objective: str, weight: float, data: str = "shapes2d", **common) -> 
 
     `weight` is beta or lambda_od. Raises ValueError or TypeError naming what is not known.
     """
-    for what, name, known in (
-        ("objective", objective, ("beta-vae", "dip-vae-i", "dip-vae-ii")),
-        ("data", data, tuple(DATA_SETS)),
-    ):
-        if name not in known:
-            raise ValueError(f"unknown {what} {name!r}; known: {', '.join(known)}")
+    check_settings(Settings(objective, data=data))
     if isinstance(weight, bool) or not isinstance(weight, (int, float)):
         raise TypeError(f"weight must be a number (beta or lambda_od), not {weight!r}")
     rules, weight = DATA_SETS[data], float(weight)
@@ -79,9 +72,7 @@ def setting(objective: str, weight: float, data: str = "shapes2d", **common) -> 
 
 def table_1(data: str = "shapes2d", **common) -> list[Settings]:
     """The rows of Table 1 on a data set, in the paper's order."""
-    return [
-        setting(objective, weight, data, **common) for objective, weight in DATA_SETS[data].rows
-    ]
+    return [setting(*row, data, **common) for row in DATA_SETS[data].rows]
 
 
 # What the paper leaves open, read otherwise: a model with one thing changed. DIP-VAE-II is read by
@@ -136,30 +127,35 @@ class Profile:
     parts: dict[str, Part]  # by data set
     # With so many seeds of all of Table 1's rows what is there is shown, counted; 0: only whole.
     shown_from: int = 0
-    longer_than: str = (
-        ""  # the profile that this one repeats with more steps: shown beside it, not by itself
-    )
+    # The profile that this one repeats with more steps: shown beside it, not by itself.
+    longer_than: str = ""
 
     def left_out(self, data: str = "shapes2d", images: int | None = None) -> str:
         """What separates it from the paper's setting on a data set, for titles; empty if nothing.
 
         `images`: how many were scored, if known (a stand-in may hold out fewer than asked).
         """
-        defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
-        full = defaults | DATA_SETS[data].base
-        words = {
-            "width": "width {0} instead of {1}",
-            "filters": "{0} filters instead of {1}",
-            "steps": "{0:,} steps instead of {1:,}",
-            "batch_size": "batch {0} instead of {1}",
-            "learning_rate": "learning rate {0:g} instead of {1:g}",
-            "latents": "{0} latents instead of {1}",
-            "test_images": "{0:,} test images instead of {1:,}",
-            "zdiff_train": "{0:,} Z-diff vectors instead of {1:,}",
-        }
-        common = self.parts[data].common | ({} if images is None else {"test_images": images})
-        changed = (name for name in words if common.get(name, full[name]) != full[name])
-        return ", ".join(words[name].format(common[name], full[name]) for name in changed)
+        full = setting("beta-vae", 1, data)
+        ours = self.parts[data].common | ({} if images is None else {"test_images": images})
+        found = []
+        for name, words in SIZES.items():
+            its = getattr(full, name)
+            if ours.get(name, its) != its:
+                found.append(words.format(ours[name], its))
+        return ", ".join(found)
+
+
+# How titles say that a profile has another size than the paper.
+SIZES = {
+    "width": "width {0} instead of {1}",
+    "filters": "{0} filters instead of {1}",
+    "steps": "{0:,} steps instead of {1:,}",
+    "batch_size": "batch {0} instead of {1}",
+    "learning_rate": "learning rate {0:g} instead of {1:g}",
+    "latents": "{0} latents instead of {1}",
+    "test_images": "{0:,} test images instead of {1:,}",
+    "zdiff_train": "{0:,} Z-diff vectors instead of {1:,}",
+}
 
 
 def of(objective: str, *weights: float) -> tuple[Row, ...]:
@@ -264,14 +260,18 @@ def profile(name: str) -> Profile:
     return PROFILES[name]
 
 
-def check_seeds(seeds: int | None) -> int | None:
-    """`seeds` if None (as the profile says) or a whole number from 1 to MAX_SEEDS."""
-    if seeds is not None and (type(seeds) is not int or not 1 <= seeds <= MAX_SEEDS):
+def check_seeds(seeds: int | str | None) -> int | None:
+    """`seeds` if None (as the profile says) or a whole number from 1 to MAX_SEEDS; else ValueError.
+
+    A text of digits is a number too.
+    """
+    number = int(seeds) if isinstance(seeds, str) and seeds.isdecimal() else seeds
+    if number is not None and (type(number) is not int or not 1 <= number <= MAX_SEEDS):
         raise ValueError(
             f"SEEDS must be a whole number from 1 to {MAX_SEEDS} (how many seeds a setting), "
             f"not {seeds!r}"
         )
-    return seeds
+    return number
 
 
 def experiment(
@@ -280,9 +280,8 @@ def experiment(
     """The settings of one experiment of a profile; raises as `setting` and `read_otherwise`."""
     parts = profile(profile_name).parts
     if data in DATA_SETS and data not in parts:
-        raise ValueError(
-            f"the {profile_name} profile does nothing on {data}; it has {', '.join(parts)}"
-        )
+        known = ", ".join(parts)
+        raise ValueError(f"the {profile_name} profile does nothing on {data}; it has {known}")
     settings = setting(objective, weight, data, **parts[data].common if data in parts else {})
     return read_otherwise(settings, reading) if reading else settings
 
@@ -300,36 +299,38 @@ def plan(profile_name: str, seeds: int | None = None, data: str | None = None) -
         if data in (None, name):
             for group in (Group(DATA_SETS[name].rows, part.seeds), *part.groups):
                 its = tuple(range(seeds or group.seeds))
-                found += [
-                    (experiment(profile_name, *point, name, group.reading), its)
-                    for point in group.points
-                ]
+                for point in group.points:
+                    found.append((experiment(profile_name, *point, name, group.reading), its))
     return found
+
+
+def is_in_table_1(settings: Settings) -> bool:
+    """Whether an experiment is a row of Table 1 (of chairs: of the traversals)."""
+    rows = DATA_SETS[settings.data].rows
+    return not settings.reading and (settings.objective, settings.weight) in rows
+
+
+def runs_of(chosen: Plan) -> list[Run]:
+    """The runs of a plan, experiment by experiment."""
+    return [(settings, seed) for settings, seeds in chosen for seed in seeds]
 
 
 def in_order(chosen: Plan) -> list[Run]:
     """The runs of a plan, most valuable first: Table 1's rows seed by seed, so that all rows have
     the same seeds at any time, then the other groups, each seed by seed.
     """
-    found, rows = [], {(s.data, s.objective, s.weight) for data in DATA_SETS for s in table_1(data)}
 
-    def group(settings: Settings) -> tuple:
-        in_table = (
-            not settings.reading and (settings.data, settings.objective, settings.weight) in rows
-        )
-        return settings.data, settings.reading, in_table
+    def group(run: Run) -> tuple:
+        return run[0].data, run[0].reading, is_in_table_1(run[0])
 
-    for key in dict.fromkeys(group(settings) for settings, _ in chosen):
-        own = [(settings, its) for settings, its in chosen if group(settings) == key]
-        for seed in range(max(max(its) + 1 for _, its in own)):
-            found += [(settings, seed) for settings, its in own if seed in its]
-    return found
+    runs = runs_of(chosen)
+    groups = list(dict.fromkeys(map(group, runs)))
+    return sorted(runs, key=lambda run: (groups.index(group(run)), run[1]))
 
 
 def keeps_pictures(settings: Settings, seed: int) -> bool:
     """Whether a run leaves traversals and its decoder: the first seed of each row of Table 1."""
-    rows = DATA_SETS[settings.data].rows
-    return seed == 0 and not settings.reading and (settings.objective, settings.weight) in rows
+    return seed == 0 and is_in_table_1(settings)
 
 
 def leaves_codes(settings: Settings) -> bool:

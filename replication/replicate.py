@@ -37,7 +37,7 @@ from replication import datasets, jobs, profiles, provenance, record, results
 from replication.codes import FACTORS
 from replication.engine import runner, trial
 from replication.engine.stack import Run, shape_of
-from replication.jobs import Job, Pool, Stop, clock, command, from_notebooks, short
+from replication.jobs import Job, Pool, Stop, command, from_notebooks, short
 from replication.machine import device_of, usable_cores
 from replication.show import summary
 
@@ -46,64 +46,57 @@ NOTEBOOK_SECONDS = 12  # one of the notebooks that show results, on one core
 RUN_SECONDS = 8  # of a run beside its training steps: start, scores
 NEEDS_DISK = 2 << 30  # bytes: packed data, kept decoders and results of the quick profile
 SMALL_PROFILE = "quick"  # where there is no GPU, and what is offered in place of a long one
+BEGAN = time.perf_counter()
+DRAWN_BY = {"shapes2d": "shapes2d", "celeba": "standins.faces", "chairs": "standins.chairs"}
 
 
-@dataclasses.dataclass
 class Replication:
     """One call of the command: what was asked for, and what of it is there."""
 
-    args: argparse.Namespace
-    profile: str
-    device: torch.device
-    plan: profiles.Plan
-    way: trial.Outcome = dataclasses.field(default_factory=lambda: trial.Outcome("single"))
-    sources: dict[str, Packed] = dataclasses.field(default_factory=dict)
-    began: float = dataclasses.field(default_factory=time.perf_counter)
+    def __init__(self, args, profile: str, device: torch.device, plan: profiles.Plan) -> None:
+        on_gpu = device.type == "cuda"
+        self.args, self.profile, self.device, self.plan = args, profile, device, plan
+        self.runs = profiles.in_order(plan)
+        self.folder, self.figures = Path(args.runs) / profile, Path(args.figures_dir) / profile
+        self.engine = args.engine or ("trial" if on_gpu else "single")  # a way of train_unit's
+        self.way = trial.Outcome(self.engine)  # the one that is taken, with its pace
+        self.workers = 1 if on_gpu else usable_cores()  # trainings at a time
+        self.sources: dict[str, Packed] = {}
 
-    @property
-    def folder(self) -> Path:
-        return Path(self.args.runs) / self.profile
+    def path(self, run: Run) -> Path:
+        """Where the result of a run lies."""
+        return results.path_of(self.folder, *run)
 
-    @property
-    def figures(self) -> Path:
-        return Path(self.args.figures_dir) / self.profile
+    def shown(self) -> list[Job]:
+        """The notebooks that show the results, if they are asked for."""
+        if self.args.plain or self.args.train_only:
+            return []
+        return jobs.jobs_for(self.args, self.profile, self.plan, self.folder)
 
-    @property
-    def engine(self) -> str:
-        """One of runner.train_unit's ways: what was asked for, or the device's."""
-        return self.args.engine or ("trial" if self.device.type == "cuda" else "single")
 
-    @property
-    def workers(self) -> int:
-        """Trainings at a time: one a core on the CPU, one on a GPU."""
-        return 1 if self.device.type == "cuda" else usable_cores()
+def say(line: str) -> None:
+    """A line with the minutes and seconds since the command began."""
+    minutes, seconds = divmod(int(time.perf_counter() - BEGAN), 60)
+    print(f"[{minutes:02d}:{seconds:02d}] {line}", flush=True)
 
-    def say(self, line: str) -> None:
-        print(f"{clock(self.began)} {line}", flush=True)
+
+def duration(seconds: float) -> str:
+    if seconds >= 2 * 3600:
+        return f"{seconds / 3600:.1f} hours"
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 # --- the plan ---
 
 
-def choose_profile(name: str | None, device: torch.device, asked: str | None) -> tuple[str, str]:
-    """The profile and why it was chosen."""
-    if name:
-        profiles.profile(name)
-        return name, "asked for"
-    if device.type == "cuda":
-        return "paper", "a CUDA device is here"
-    why = "the device asked for is the CPU" if asked else "no CUDA device is here"
-    return SMALL_PROFILE, why
-
-
 def say_plan(its: Replication, why: str) -> None:
     """The profile in a line, and one for each of its data sets."""
-    chosen, count = profiles.profile(its.profile), sum(len(seeds) for _, seeds in its.plan)
+    chosen, runs = profiles.profile(its.profile), len(its.runs)
     print(f"Profile {its.profile} ({why}): {chosen.purpose}.")
-    print(f"{len(its.plan)} settings, {count} runs, on {its.device.type}, {its.workers} at a time.")
-    for data in dict.fromkeys(settings.data for settings, _ in its.plan):
-        own = [(settings, seeds) for settings, seeds in its.plan if settings.data == data]
-        runs, steps = sum(len(seeds) for _, seeds in own), own[0][0].steps
+    print(f"{len(its.plan)} settings, {runs} runs, on {its.device.type}, {its.workers} at a time.")
+    for data in chosen.parts:
+        own = profiles.plan(its.profile, its.args.seeds, data)
+        runs, steps = len(profiles.runs_of(own)), own[0][0].steps
         what = f"{len(own)} settings, {runs} runs of {steps:,} steps"
         left_out = chosen.left_out(data)
         against = f"; against the paper: {left_out}" if left_out else ""
@@ -115,12 +108,13 @@ def units_of(its: Replication) -> list[list[Run]]:
 
     Without notebooks, which show an experiment a page, single runs, most valuable first.
     """
-    experiments = [[(settings, seed) for seed in seeds] for settings, seeds in its.plan]
+    if its.engine == "single" and its.args.plain:
+        return [[run] for run in its.runs]
+    experiments = [profiles.runs_of([experiment]) for experiment in its.plan]
     if its.engine == "single":
-        return [[run] for run in profiles.in_order(its.plan)] if its.args.plain else experiments
-    alike = [(settings, seeds) for settings, seeds in its.plan if settings.network == "fc"]
-    others = [runs for runs in experiments if runs[0][0].network != "fc"]
-    return runner.units(profiles.in_order(alike)) + others
+        return experiments
+    stacked = [run for run in its.runs if run[0].network == "fc"]
+    return runner.units(stacked) + [runs for runs in experiments if runs[0][0].network != "fc"]
 
 
 def job_of(its: Replication, runs: list[Run]) -> Job:
@@ -130,10 +124,10 @@ def job_of(its: Replication, runs: list[Run]) -> Job:
         "device": its.device.type, "data_dir": from_notebooks(its.args.data),
         "results_dir": from_notebooks(its.folder),
     }  # fmt: skip
-    settings = {settings for settings, _ in runs}
-    page = runs[0][0].name if len(settings) == 1 else runner.name_of(runs)
-    paths = [results.path_of(its.folder, *run) for run in runs]
-    return jobs.training_job(page, parameters, paths, its.figures, its.folder / "stamps")
+    is_one = len({settings for settings, _ in runs}) == 1
+    name = runs[0][0].name if is_one else runner.name_of(runs)
+    places = (its.figures, its.folder / "stamps", f"{jobs.TRAIN}_{name}")
+    return Job(jobs.TRAIN, parameters, [its.path(run) for run in runs], *places)
 
 
 def train(its: Replication, runs: list[Run]) -> None:
@@ -148,38 +142,33 @@ def train(its: Replication, runs: list[Run]) -> None:
 def why_pending(its: Replication) -> dict[Run, str]:
     """The runs whose results do not count yet, most valuable first, and why."""
     found = {}
-    for run in profiles.in_order(its.plan):
+    for run in its.runs:
         source = its.sources.get(run[0].data)
-        path = results.path_of(its.folder, *run)
-        if reason := results.why_not(path, *run, source.identity if source else ""):
+        if reason := results.why_not(its.path(run), *run, source.identity if source else ""):
             found[run] = reason
     return found
 
 
 def seconds_of(its: Replication, run: Run) -> float:
-    """Of a run's training here, by the pace of its network and batch: objectives cost nothing."""
+    """Of a run here: its training by the pace of its network and batch (objectives cost nothing),
+    and RUN_SECONDS."""
     settings = run[0]
-    if its.way.seconds and settings.network == "fc":
-        return settings.steps * its.way.seconds
-    shape = dataclasses.replace(shape_of(settings), steps=1, data="shapes2d")
-    return settings.steps * trial.seconds_per_step(shape, its.device)
-
-
-def duration(seconds: float) -> str:
-    if seconds >= 2 * 3600:
-        return f"{seconds / 3600:.1f} hours"
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+    pace = its.way.seconds if settings.network == "fc" else 0
+    if not pace:
+        shape = dataclasses.replace(shape_of(settings), steps=1, data="shapes2d")
+        pace = trial.seconds_per_step(shape, its.device)
+    return settings.steps * pace + RUN_SECONDS
 
 
 def title(its: Replication, runs: list[Run]) -> str:
     """A unit as log lines name it; stand-ins by their own name."""
-    settings, source = runs[0][0], its.sources.get(runs[0][0].data)
+    (settings, seed), source = runs[0], its.sources.get(runs[0][0].data)
     stand_in = source is not None and source.source == "stand-in"
     data = source.name if stand_in else profiles.DATA_SETS[settings.data].title
     if len({settings for settings, _ in runs}) > 1:
-        return f"{data}, {len(runs)} models from {settings.label}, seed {runs[0][1]}"
-    seeds = [str(seed) for _, seed in runs]
-    return f"{data}, {settings.label}, seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"
+        return f"{data}, {len(runs)} models from {settings.label}, seed {seed}"
+    seeds = ", ".join(str(seed) for _, seed in runs)
+    return f"{data}, {settings.label}, seed{'s' * (len(runs) > 1)} {seeds}"
 
 
 # --- the data ---
@@ -187,19 +176,16 @@ def title(its: Replication, runs: list[Run]) -> str:
 
 def check_data(its: Replication, draw: bool) -> None:
     """Load the packed data sets, checked; what is not there is drawn first, or left out."""
-    wanted = dict.fromkeys(settings.data for settings, _ in its.plan)
+    data_dir, wanted = its.args.data, profiles.profile(its.profile).parts
     # An altered file is refused before anything is drawn.
+    there = [name for name in wanted if datasets.described(data_dir, name)]
+    its.sources |= {name: datasets.load(name, data_dir) for name in there}
     for name in wanted:
-        if datasets.described(its.args.data, name):
-            its.sources[name] = datasets.load(name, its.args.data)
-    modules = {"shapes2d": "shapes2d", "celeba": "standins.faces", "chairs": "standins.chairs"}
-    for name in wanted:
-        if draw and name not in its.sources:
-            command(f"data_prep.{modules[name]}", "--out", its.args.data)
-            its.sources[name] = datasets.load(name, its.args.data)
-        if name != "shapes2d" and (
-            name not in its.sources or its.sources[name].source == "stand-in"
-        ):
+        if draw and name not in there:
+            command(f"data_prep.{DRAWN_BY[name]}", "--out", data_dir)
+            its.sources[name] = datasets.load(name, data_dir)
+        source = its.sources.get(name)
+        if name != "shapes2d" and (source is None or source.source == "stand-in"):
             absent = profiles.DATA_SETS[name].title
             print(f"STAND-IN: {absent} is not at hand; drawn images take its place (README, Data).")
     if len(its.sources) < len(wanted):
@@ -211,7 +197,6 @@ def check_data(its: Replication, draw: bool) -> None:
 
 def try_device(its: Replication) -> None:
     """Find the way of training that is fastest here, in a process of its own, which may die."""
-    its.way = trial.Outcome(its.engine)
     if its.engine == "trial":
         print("Trying this device, two models each way, for a minute or two:", flush=True)
         words = ("--profile", its.profile, "--device", its.device.type)
@@ -232,17 +217,16 @@ def try_device(its: Replication) -> None:
 
 
 def train_all(
-    its: Replication, todo: list[list[Run]], pending: dict[Run, str], later: float
+    its: Replication, todo: list[list[Run]], costs: dict[Run, float], later: float
 ) -> None:
     """Train units, as many at a time as there are cores; Stop naming those that failed.
 
-    `later`: seconds of what comes after the training, for the time that is said to be left.
+    `costs`: seconds of each run that is pending; `later`: of what comes after the training.
     """
-    costs = {run: seconds_of(its, run) + RUN_SECONDS for run in pending}
     start = said = time.perf_counter()
     every, failures = 10 if sys.stdout.isatty() else 30, []
     with tempfile.TemporaryDirectory() as notes, Pool(its.workers) as pool:
-        os.environ[record.PROGRESS] = notes
+        os.environ[record.PROGRESS] = notes  # of the processes that train
         futures = {pool.submit(train, its, runs): title(its, runs) for runs in todo}
         waiting = set(futures)
         while waiting:
@@ -250,13 +234,13 @@ def train_all(
             for future in done:
                 if error := future.exception():
                     failures.append(f"{futures[future]}: {error}")
-                    its.say(f"FAILED {failures[-1]}")
+                    say(f"FAILED {failures[-1]}")
                 else:
-                    its.say(f"{futures[future]} done")
+                    say(f"{futures[future]} done")
             if costs and waiting and time.perf_counter() - said > every:
                 said = time.perf_counter()
                 at_once = min(its.workers, len(todo))
-                its.say(progress(its.folder, costs, Path(notes), said - start, at_once, later))
+                say(progress(its.folder, costs, Path(notes), said - start, at_once, later))
     if failures:
         what = f"{len(failures)} of {len(todo)} trainings failed; the first: {failures[0]}"
         raise Stop(f"{what}. The complete runs are kept.")
@@ -291,9 +275,13 @@ def progress(
 
 def replicate(args: argparse.Namespace) -> None:
     """Plan, data, training, tables and figures; what is there already is left as it is."""
-    device, seeds = device_of(args.device), profiles.check_seeds(args.seeds)
-    profile, why = choose_profile(args.profile, device, args.device)
-    its = Replication(args, profile, device, profiles.plan(profile, seeds))
+    device, profile, why = device_of(args.device), args.profile, "asked for"
+    if not profile and device.type == "cuda":
+        profile, why = "paper", "a CUDA device is here"
+    elif not profile:
+        why = "the device asked for is the CPU" if args.device else "no CUDA device is here"
+        profile = SMALL_PROFILE
+    its = Replication(args, profile, device, profiles.plan(profile, args.seeds))
     say_plan(its, why)
     if not args.plan and shutil.disk_usage(ROOT).free < NEEDS_DISK:
         raise Stop(f"less than {NEEDS_DISK >> 30} GB of disk is free here; free some and try again")
@@ -306,47 +294,39 @@ def replicate(args: argparse.Namespace) -> None:
         if args.plan or not (todo or stale):
             return
         for run, reason in pending.items():
-            if results.path_of(its.folder, *run).exists():
+            if its.path(run).exists():
                 print(f"{title(its, [run])}: {reason}; made again, the old one goes to old/")
-        train_all(its, todo, pending, len(stale) * NOTEBOOK_SECONDS / 2)
-        if not args.train_only and not args.plain:
-            jobs.show_all(jobs.not_done(show_jobs(its)), its.began)
-    made = duration(time.perf_counter() - its.began)
+        costs = {run: seconds_of(its, run) for run in pending}
+        train_all(its, todo, costs, len(stale) * NOTEBOOK_SECONDS / 2)
+        jobs.show_all(jobs.not_done(its.shown()), say)
+    made = duration(time.perf_counter() - BEGAN)
     print(f"Done in {made}. Results: {short(its.folder)}, tables and figures: {short(its.figures)}")
-    if not args.train_only and not args.plain:
+    if its.shown():
         print("\n" + (its.figures / "table_1.md").read_text("utf-8"))
         page = short(its.figures.parent / "report.html")
         print(f"All of it on one page: open {page} in a browser.")
-
-
-def show_jobs(its: Replication) -> list[Job]:
-    """The notebooks that show the results."""
-    places = (its.folder, its.figures, its.args.seeds, its.folder / "stamps")
-    return jobs.jobs_for(its.args, its.profile, its.plan, *places)
 
 
 def say_what_is_left(
     its: Replication, pending: dict[Run, str]
 ) -> tuple[list[list[Run]], list[Job]]:
     """Say what is to be done and for how long: the units to train, the notebooks to run."""
-    todo = [
-        runs
-        for runs in units_of(its)
-        if any(run in pending for run in runs)
-        or not (its.args.plain or job_of(its, runs).is_done())
-    ]
-    shows = [] if its.args.plain or its.args.train_only else show_jobs(its)
-    stale = shows if pending else jobs.not_done(shows)
-    count = sum(len(seeds) for _, seeds in its.plan)
+
+    def has_to_run(runs: list[Run]) -> bool:
+        is_pending = any(run in pending for run in runs)
+        return is_pending or not (its.args.plain or job_of(its, runs).is_done())
+
+    todo, shown, count = list(filter(has_to_run, units_of(its))), its.shown(), len(its.runs)
+    stale = shown if pending else jobs.not_done(shown)
     if not todo and not stale:
         print(
-            f"Nothing to do: all {count} runs and {len(shows)} notebooks are up to date. "
+            f"Nothing to do: all {count} runs and {len(shown)} notebooks are up to date. "
             f"Results: {short(its.folder)}, tables and figures: {short(its.figures)}"
         )
         return [], []
     pages = len(stale) + (0 if its.args.plain else len(todo))
-    seconds = sum(seconds_of(its, run) + RUN_SECONDS for run in pending)
-    seconds = (seconds + pages * NOTEBOOK_SECONDS) / its.workers
+    seconds = sum(seconds_of(its, run) for run in pending) + pages * NOTEBOOK_SECONDS
+    seconds /= its.workers
     what = f"To do: {len(pending)} of {count} runs, {len(stale)} notebooks"
     print(f"{what}; about {duration(seconds)} here.", flush=True)
     if its.profile != SMALL_PROFILE and seconds > 1800:
@@ -366,18 +346,17 @@ def showable_plan(profile: str, folder: Path) -> profiles.Plan:
     """Of a profile's plan what `folder` can show: 2D Shapes, and other data sets all there."""
     plan = summary.showable_plan(profile, folder)
     for data in list(profiles.DATA_SETS)[1:]:
-        plan += profiles.plan(profile, data=data) if summary.complete(profile, data, folder) else []
+        if summary.complete(profile, data, folder):
+            plan += profiles.plan(profile, data=data)
     return plan
 
 
 def figures_only(args: argparse.Namespace) -> None:
     """Tables and figures of every profile whose results are committed, or of the one asked for."""
-    began, committed = time.perf_counter(), ROOT / "results"
+    committed = ROOT / "results"
     to_show = [args.profile] if args.profile else []
-    if args.profile:
-        profiles.profile(args.profile)
-    for profile in [] if args.profile else profiles.PROFILES:
-        if profiles.PROFILES[profile].longer_than:  # shown beside the profile that it repeats
+    for profile, its in {} if args.profile else profiles.PROFILES.items():
+        if its.longer_than:  # shown beside the profile that it repeats
             continue
         count = len(list((committed / profile).glob("*.json")))
         if summary.complete(profile, "shapes2d", committed / profile):
@@ -388,13 +367,13 @@ def figures_only(args: argparse.Namespace) -> None:
     if not to_show:
         raise Stop("no results are committed yet; run `make replicate`")
     for profile in to_show:
-        folder, figures = committed / profile, Path(args.figures_dir) / profile
-        plan, stamps = showable_plan(profile, folder), Path(args.runs) / profile / "stamps"
-        print(f"Profile {profile}: {len(results.collect(folder, plan))} committed results.")
-        todo = jobs.not_done(jobs.jobs_for(args, profile, plan, folder, figures, None, stamps))
+        plan = showable_plan(profile, committed / profile)
+        count = len(results.collect(committed / profile, plan))
+        print(f"Profile {profile}: {count} committed results.")
+        todo = jobs.not_done(jobs.jobs_for(args, profile, plan, committed / profile))
         print(f"{len(todo)} notebooks to run, about {duration(len(todo) * NOTEBOOK_SECONDS / 2)}.")
-        jobs.show_all(todo, began)
-    print(f"Done in {duration(time.perf_counter() - began)}.")
+        jobs.show_all(todo, say)
+    print(f"Done in {duration(time.perf_counter() - BEGAN)}.")
 
 
 def without_photographs(picture: Path) -> bytes:
@@ -411,19 +390,18 @@ def publish(args: argparse.Namespace) -> None:
     """
     profile = args.profile or SMALL_PROFILE
     source, target = Path(args.runs) / profile, ROOT / "results" / profile
-    plan, whole = showable_plan(profile, source), profiles.plan(profile)
-    copied, planned = (
-        {results.path_of(target, s, seed) for s, seeds in of for seed in seeds}
-        for of in (plan, whole)
-    )
-    if lost := sorted(path.name for path in planned - copied if path.exists()):
+    plan, runs = showable_plan(profile, source), profiles.runs_of(profiles.plan(profile))
+    copied = {results.path_of(target, *run) for run in profiles.runs_of(plan)}
+    there = {path for run in runs if (path := results.path_of(target, *run)).exists()}
+    if lost := sorted(path.name for path in there - copied):
         what = f"{len(lost)} results in {short(target)} are not in {short(source)} ({lost[0]})"
         raise Stop(f"{what}; copy them there or delete them first")
     found = results.collect(source, plan)
     if not all(provenance.is_present(result["code"]) for result in found):
         raise Stop(f"the results in {source} were made by other code; run `make replicate` first")
-    for old in (old for end in ("json", "png", "npz") for old in target.glob(f"*.{end}")):
-        old.unlink()
+    for end in ("json", "png", "npz"):
+        for old in target.glob(f"*.{end}"):
+            old.unlink()
     for result in found:
         path = results.path_of(source, Settings(**result["settings"]), result["seed"])
         if result["picture"]:
@@ -436,7 +414,7 @@ def publish(args: argparse.Namespace) -> None:
             for file in (result["codes"]["file"], FACTORS):
                 results.write_whole(target / file, path.with_name(file).read_bytes())
         results.write(target / path.name, result)
-    what = f"{len(copied)} of {len(planned)} results copied to {short(target)}"
+    what = f"{len(copied)} of {len(runs)} results copied to {short(target)}"
     print(f"{what}; commit them, then run `make figures readme`")
 
 
@@ -464,16 +442,9 @@ def main(arguments: list[str] | None = None) -> int:
     for place in ("data", "runs", "figures_dir"):
         setattr(args, place, str(ROOT / getattr(args, place)))
     try:
-        if args.seeds is not None and not args.seeds.isdecimal():
-            what = "a whole number (how many seeds a setting)"
-            raise ValueError(f"SEEDS must be {what}, not {args.seeds!r}")
-        args.seeds = None if args.seeds is None else int(args.seeds)
-        if args.publish:
-            publish(args)
-        elif args.figures:
-            figures_only(args)
-        else:
-            replicate(args)
+        args.seeds = profiles.check_seeds(args.seeds)
+        work = publish if args.publish else figures_only if args.figures else replicate
+        work(args)
     except (Stop, ValueError, TypeError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -17,7 +17,7 @@ import sys
 import tarfile
 from pathlib import Path
 
-from dipvae_src.settings import OBJECTIVES, Settings
+from dipvae_src.settings import OBJECTIVES
 from dipvae_src.train import TrainingDiverged
 from replication import datasets, profiles, provenance, results
 from replication.engine import runner, trial
@@ -27,49 +27,48 @@ MARGIN = 15.0  # seconds of a budget that nothing is planned for: imports, a che
 SCORING = 2.0  # seconds of one run's scores on a GPU
 
 
-def run(
-    profile: str, settings: Settings, seed: int, data_dir: str | Path = "data",
-    out: str | Path = "runs/quick", device: str | None = None, log=print,
-) -> dict:  # fmt: skip
-    """The result of one run of the plain loop, made if it does not count yet (runner.train_unit).
-
-    Raises TrainingDiverged besides, also where that was noted before.
-    """
-    unit = runner.train_unit(profile, [(settings, seed)], data_dir, out, device, "single", log=log)
-    for message in unit.diverged():
-        raise TrainingDiverged(message)
-    return unit.results()[0]
-
-
-def train_in_time(args: argparse.Namespace, out: Path, clock: runner.Clock) -> None:
+def train_in_time(args: argparse.Namespace, out: Path) -> None:
     """Make the most valuable runs of a profile until the time is over; say what is left."""
+    if not 0 < args.minutes < float("inf") or args.stack < 1:
+        what = f"{args.minutes:g} and {args.stack}"
+        raise ValueError(f"minutes and stack must be above 0, not {what}")
+    clock = runner.Clock(60 * args.minutes - MARGIN)
+    for number in (signal.SIGTERM, signal.SIGINT):  # end as the time would
+        signal.signal(number, lambda *_: setattr(clock, "ends", 0.0))
+    with results.locked(out):
+        make_in_time(args, out, clock)
+
+
+def make_in_time(args: argparse.Namespace, out: Path, clock: runner.Clock) -> None:
+    """As `train_in_time`, until the clock's end."""
     runs = profiles.in_order(profiles.plan(args.profile, args.seeds_each, args.data_set))
     identity = datasets.load(args.data_set, args.data).identity
     have = Path(args.have or provenance.ROOT / "results" / args.profile)
-    todo = runner.pending_of(runs, (out, have), identity)
+    places = ((out, have), identity)
+    todo = runner.pending_of(runs, *places)
     print(f"{len(todo)} of {len(runs)} runs to do in {args.minutes:g} minutes", flush=True)
     found = runner.way_for(runs[0][0], device_of(args.device), args.engine, print)
-    made, seconds, begun, words = 0, found.seconds, False, ""
-    while todo and clock.left() > 0:
+    made, seconds, before = 0, found.seconds, []
+    while todo and todo != before and clock.left() > 0:
         together = list(runner.waiting_in(out, print).values())
         part = runner.units(todo, args.stack, together)[0]
         if seconds and not any(set(part) <= set(runs) for runs in together):
             fit = int(clock.left() / (part[0][0].steps * seconds + SCORING))
-            if not fit and begun:  # what ends in no call is begun in one that has all its time
+            if not fit and before:  # what ends in no call is begun in one that has all its time
                 break
             part = part[: fit or None]
         unit = runner.train_unit(
             args.profile, part, args.data, out, args.device, found.way, have=(have,), clock=clock
         )
-        made, seconds, begun, before = made + unit.made, unit.seconds, True, todo
-        todo = runner.pending_of(runs, (out, have), identity)
-        if todo == before:
-            break
-    if noted := runner.diverged_of(runs, (out, have), identity):
-        words = f"; {len(noted)} diverged and are not tried again ({noted[0]})"
-    left = sum(settings.steps * seconds + SCORING for settings, _ in todo) / 60
-    words += f", about {left:.0f} minutes" if todo and seconds else ""
-    print(f"{made} runs made, {len(todo)} of {len(runs)} left{words}")
+        made, seconds, before = made + unit.made, unit.seconds, todo
+        todo = runner.pending_of(runs, *places)
+    words = f"{made} runs made, {len(todo)} of {len(runs)} left"
+    if noted := runner.diverged_of(runs, *places):
+        words += f"; {len(noted)} diverged and are not tried again ({noted[0]})"
+    if todo and seconds:
+        left = sum(settings.steps * seconds + SCORING for settings, _ in todo)
+        words += f", about {left / 60:.0f} minutes"
+    print(words)
 
 
 def pack(out: Path, archive: Path) -> None:
@@ -82,27 +81,24 @@ def pack(out: Path, archive: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--profile", default="quick", help=", ".join(profiles.PROFILES))
-    parser.add_argument("--objective", help=", ".join(OBJECTIVES))
-    parser.add_argument("--weight", type=float, help="beta, or lambda_od")
-    parser.add_argument("--data-set", default="shapes2d", help=", ".join(profiles.DATA_SETS))
-    parser.add_argument("--reading", default="", help=", ".join(profiles.READINGS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument(
-        "--runs", type=json.loads, help="many: [[objective, weight, reading, [seeds]], ...]"
-    )
-    parser.add_argument("--minutes", type=float, help="in place of --objective: as much as fits")
-    parser.add_argument("--seeds-each", type=int, help="how many of every setting, with --minutes")
-    parser.add_argument("--stack", type=int, default=runner.AT_ONCE, help="models at once, at most")
-    parser.add_argument("--have", help="a folder whose results count; results/PROFILE unless told")
-    parser.add_argument("--pack", type=Path, help="afterwards, the results as one .tgz")
-    parser.add_argument("--data", default="data")
-    parser.add_argument("--out", help="results folder; runs/PROFILE unless told")
-    parser.add_argument("--device", help="cpu or cuda; the GPU where there is one unless told")
-    parser.add_argument(
-        "--engine", default="", choices=("trial", *trial.WAYS),
-        help="a way of training; unless told the fastest on a GPU, the plain loop on a CPU",
-    )  # fmt: skip
+    option = parser.add_argument
+    option("--profile", default="quick", help=", ".join(profiles.PROFILES))
+    option("--objective", help=", ".join(OBJECTIVES))
+    option("--weight", type=float, help="beta, or lambda_od")
+    option("--data-set", default="shapes2d", help=", ".join(profiles.DATA_SETS))
+    option("--reading", default="", help=", ".join(profiles.READINGS))
+    option("--seeds", type=int, nargs="+", default=[0])
+    option("--runs", type=json.loads, help="many: [[objective, weight, reading, [seeds]], ...]")
+    option("--minutes", type=float, help="in place of --objective: as much as fits")
+    option("--seeds-each", type=int, help="how many of every setting, with --minutes")
+    option("--stack", type=int, default=runner.AT_ONCE, help="models at once, at most")
+    option("--have", help="a folder whose results count; results/PROFILE unless told")
+    option("--pack", type=Path, help="afterwards, the results as one .tgz")
+    option("--data", default="data")
+    option("--out", help="results folder; runs/PROFILE unless told")
+    option("--device", help="cpu or cuda; the GPU where there is one unless told")
+    option("--engine", default="", choices=("trial", *trial.WAYS), help="a way of training; "
+           "unless told the fastest on a GPU, the plain loop on a CPU")  # fmt: skip
     args = parser.parse_args(arguments)
     if (args.objective, args.weight) != (None, None) and args.runs is None:
         args.runs = [[args.objective, args.weight, args.reading, args.seeds]]
@@ -118,14 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
             for message in unit.diverged():
                 raise TrainingDiverged(message)
         else:
-            if not 0 < args.minutes < float("inf") or args.stack < 1:
-                what = f"{args.minutes:g} and {args.stack}"
-                raise ValueError(f"minutes and stack must be above 0, not {what}")
-            clock = runner.Clock(60 * args.minutes - MARGIN)
-            for number in (signal.SIGTERM, signal.SIGINT):  # end as the time would
-                signal.signal(number, lambda *_: setattr(clock, "ends", 0.0))
-            with results.locked(out):
-                train_in_time(args, out, clock)
+            train_in_time(args, out)
         if args.pack:
             pack(out, args.pack)
     except (ValueError, TypeError, OSError, RuntimeError) as error:
