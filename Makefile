@@ -156,7 +156,7 @@ clean: ## remove caches and half-written files, no data and no result
 	find . \( -name .git -o -name .venv \) -prune -o \
 	    \( -name __pycache__ -o -name .pytest_cache -o -name .ruff_cache -o -name .ipynb_checkpoints \
 	    -o -name '*.egg-info' \) -prune -exec rm -rf {} + \
-	    -o -type f \( -name '*.part' -o -name '*.part.ipynb' -o -name '*.failed.ipynb' -o -name '*.progress' \) -exec rm -f {} +
+	    -o -type f \( -name '*.part' -o -name '*.failed.ipynb' \) -exec rm -f {} +
 
 distclean: clean ## clean, and remove .venv too
 	rm -rf .venv

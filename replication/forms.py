@@ -155,9 +155,8 @@ def agreements(result: dict, metrics: dict, settings: Settings):
     yield "metrics.images", images <= settings.test_images, "is more than its settings ask for"
     summed = near(metrics["kl"], sum(metrics["kl_per_latent"]))
     yield "metrics.kl", summed, "is not the sum of `kl_per_latent`"
-    covariance = np.array(metrics["covariance_of_means"]) / (
-        np.max(metrics["covariance_of_means"]) or 1
-    )
+    covariance = np.array(metrics["covariance_of_means"])
+    covariance = covariance / (covariance.max() or 1)
     symmetric = near(covariance, covariance.T) and covariance.diagonal().min() >= 0
     yield "metrics.covariance_of_means", symmetric, "is not symmetric with variances from 0"
     if settings.data == "chairs":

@@ -123,9 +123,7 @@ class Job:
 
     @property
     def stamp(self) -> Path:
-        """The report's is one for all profiles, like its page."""
-        own = self.stamps / (self.page or self.name)
-        return self.stamps.parent.parent / f"{REPORT}.stamp" if self.name == REPORT else own
+        return self.stamps / (self.page or self.name)
 
     @property
     def left(self) -> list[Path]:
@@ -224,9 +222,9 @@ def not_done(jobs: list[Job]) -> list[Job]:
 
 def show_all(jobs: list[Job], say: Callable[[str], None]) -> None:
     """Execute jobs, two at a time and the report last."""
-    for is_last in (False, True):
+    last = [job for job in jobs if job.name == REPORT]
+    for part in ([job for job in jobs if job not in last], last):
         with Pool(2) as pool:
-            part = [job for job in jobs if (job.name == REPORT) == is_last]
             futures = {pool.submit(job.execute): job for job in part}
             for future in as_completed(futures):
                 future.result()

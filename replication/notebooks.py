@@ -66,8 +66,8 @@ def check_parameters(notebook: Path, parameters: dict) -> None:
                 f"{notebook.name} has no parameter {name!r}; it has {', '.join(known) or 'none'}"
             )
         default = ast.literal_eval(known[name]["default"])
-        number = isinstance(default, float) and type(value) is int
-        if default is not None and type(value) is not type(default) and not number:
+        kinds = (float, int) if isinstance(default, float) else (type(default),)
+        if default is not None and type(value) not in kinds:
             raise TypeError(
                 f"{notebook.name}: {name} must be {type(default).__name__} like {default!r}, "
                 f"not {value!r} ({type(value).__name__})"
@@ -82,41 +82,27 @@ def execute(notebook: Path, parameters: dict, out: Path) -> None:
     """
     check_parameters(notebook, parameters)
     out.parent.mkdir(parents=True, exist_ok=True)
-    part, failed = out.with_suffix(f".{os.getpid()}.part.ipynb"), out.with_suffix(".failed.ipynb")
     os.environ.update(lifeline.environment())  # the kernel's too
     if not any(Path(os.environ["MPLCONFIGDIR"]).glob("fontlist*")):
         importlib.import_module("matplotlib.font_manager")  # else a page tells of its font cache
+    failed = out.with_suffix(".failed.ipynb")  # its name until all of it ran
     try:
         papermill.execute_notebook(
-            literal(notebook),
-            literal(part),
-            parameters=parameters,
-            cwd=str(notebook.parent),
-            progress_bar=False,
-            kernel_name="python3",
-            kernel_manager_class=KernelHere,
-            start_timeout=120,
-            autosave_cell_every=0,
-        )
-        document = nbformat.read(part, as_version=4)
-        code = [cell for cell in document.cells if cell.cell_type == "code" and cell.source]
-        if not all(cell.execution_count for cell in code):
-            os.replace(part, failed)
-            raise NotebookFailed(
-                f"{notebook.name} was interrupted before its last cell (see {failed})"
-            )
-        # The HTML first: where the executed notebook is, everything is.
-        write_html(document, out.with_suffix(".html"))
-        os.replace(part, out)
-        failed.unlink(missing_ok=True)
+            literal(notebook), literal(failed), parameters=parameters, cwd=str(notebook.parent),
+            progress_bar=False, kernel_name="python3", kernel_manager_class=KernelHere,
+            start_timeout=120, autosave_cell_every=0,
+        )  # fmt: skip
     except PapermillExecutionError as error:
-        os.replace(part, failed)
-        raise NotebookFailed(
-            f"{notebook.name}, cell {error.exec_count}: {error.ename}: {error.evalue} "
-            f"(see {failed})"
-        ) from None
-    finally:
-        part.unlink(missing_ok=True)
+        what = f"{notebook.name}, cell {error.exec_count}: {error.ename}: {error.evalue}"
+        raise NotebookFailed(f"{what} (see {failed})") from None
+    document = nbformat.read(failed, as_version=4)
+    code = [cell for cell in document.cells if cell.cell_type == "code" and cell.source]
+    if not all(cell.execution_count for cell in code):
+        what = f"{notebook.name} was interrupted before its last cell"
+        raise NotebookFailed(f"{what} (see {failed})")
+    # The HTML first: where the executed notebook is, everything is.
+    write_html(document, out.with_suffix(".html"))
+    os.replace(failed, out)
 
 
 # --- HTML ---
@@ -170,12 +156,11 @@ def picture(output: nbformat.NotebookNode, kind: str) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("notebook", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--parameters", type=json.loads, default={}, help="a JSON object")
-    parser.add_argument(
-        "--html-only", action="store_true", help="convert a notebook that is committed executed"
-    )
+    option = parser.add_argument
+    option("notebook", type=Path)
+    option("--out", type=Path, required=True)
+    option("--parameters", type=json.loads, default={}, help="a JSON object")
+    option("--html-only", action="store_true", help="convert what is committed executed")
     args = parser.parse_args(arguments)
     try:
         if args.html_only:

@@ -23,22 +23,21 @@ class DataSet:
 
     title: str
     base: dict  # what it changes of the defaults of Settings
-    lambda_d_i: float  # lambda_d over lambda_od for DIP-VAE-I
-    lambda_d_ii: float  # and for DIP-VAE-II
+    lambda_d: dict[str, float]  # over lambda_od, by objective
     rows: tuple[Row, ...]  # of Table 1; of chairs, which has no table: of the traversals (open)
 
 
 CONV = dict(network="conv", width=256, latents=32, batch_size=100, test_images=19_962)
 DATA_SETS = {
     "shapes2d": DataSet(
-        "2D Shapes", base={}, lambda_d_i=10, lambda_d_ii=1,
+        "2D Shapes", base={}, lambda_d={"dip-vae-i": 10, "dip-vae-ii": 1},
         rows=(
             ("beta-vae", 1), ("beta-vae", 4), ("beta-vae", 60),
             ("dip-vae-i", 10), ("dip-vae-ii", 5), ("dip-vae-ii", 500),
         ),
     ),
     "celeba": DataSet(
-        "CelebA", base=CONV, lambda_d_i=50, lambda_d_ii=0.5,
+        "CelebA", base=CONV, lambda_d={"dip-vae-i": 50, "dip-vae-ii": 0.5},
         rows=(
             ("beta-vae", 1), ("beta-vae", 4), ("beta-vae", 32),
             ("dip-vae-i", 2), ("dip-vae-ii", 1), ("dip-vae-ii", 80),
@@ -47,7 +46,7 @@ DATA_SETS = {
     # Open: lambda_d of DIP-VAE-II, batch, latents, rows. The networks' last kernels are 2x2.
     "chairs": DataSet(
         "3D Chairs", base=CONV | dict(network="conv-2x2", test_images=8_618),
-        lambda_d_i=10, lambda_d_ii=1,
+        lambda_d={"dip-vae-i": 10, "dip-vae-ii": 1},
         rows=(("beta-vae", 1), ("beta-vae", 4), ("dip-vae-i", 2), ("dip-vae-ii", 1)),
     ),
 }  # fmt: skip
@@ -61,12 +60,12 @@ def setting(objective: str, weight: float, data: str = "shapes2d", **common) -> 
     check_settings(Settings(objective, data=data))
     if isinstance(weight, bool) or not isinstance(weight, (int, float)):
         raise TypeError(f"weight must be a number (beta or lambda_od), not {weight!r}")
-    rules, weight = DATA_SETS[data], float(weight)
-    if objective == "beta-vae":
-        weights = {"beta": weight}
-    else:
-        ratio = rules.lambda_d_i if objective == "dip-vae-i" else rules.lambda_d_ii
-        weights = {"lambda_od": weight, "lambda_d": float(ratio * weight)}
+    rules, weights = DATA_SETS[data], {"beta": float(weight)}
+    if objective != "beta-vae":
+        weights = {
+            "lambda_od": float(weight),
+            "lambda_d": float(rules.lambda_d[objective] * weight),
+        }
     return check_settings(Settings(objective, **weights, data=data, **rules.base | common))
 
 
@@ -265,12 +264,10 @@ def check_seeds(seeds: int | str | None) -> int | None:
 
     A text of digits is a number too.
     """
-    number = int(seeds) if isinstance(seeds, str) and seeds.isdecimal() else seeds
+    number = int(seeds) if str(seeds).isdecimal() else seeds
     if number is not None and (type(number) is not int or not 1 <= number <= MAX_SEEDS):
-        raise ValueError(
-            f"SEEDS must be a whole number from 1 to {MAX_SEEDS} (how many seeds a setting), "
-            f"not {seeds!r}"
-        )
+        right = f"a whole number from 1 to {MAX_SEEDS} (how many seeds a setting)"
+        raise ValueError(f"SEEDS must be {right}, not {seeds!r}")
     return number
 
 

@@ -86,24 +86,23 @@ def rescore(path: Path) -> None:
 
 
 def leave_pictures(path: Path, model: models.VAE, data: Packed, kl_per_latent: list[float]) -> dict:
-    """Beside the result at `path`: traversals (PNG) and, in kept/, decoder and latents.
+    """Beside the result at `path`: traversals (PNG) and, in kept/, float16, the decoder
+    (`decoder.*`) and the latents (`mu`, `log_var`) of the first test images.
 
     Returns what the result says of the picture.
     """
-    sheet = png(evaluate.traversal_sheet(model, data, kl_per_latent))
-    results.write_whole(path.with_suffix(".png"), sheet)
-    keep_decoder(path.parent / "kept" / f"{path.stem}.npz", model, data)
-    return {"file": path.with_suffix(".png").name, "sha256": hashlib.sha256(sheet).hexdigest()}
-
-
-def keep_decoder(path: Path, model: models.VAE, data: Packed) -> None:
-    """Decoder (`decoder.*`) and latents (`mu`, `log_var`) of the first test images, float16 npz."""
+    sheet, file = (
+        png(evaluate.traversal_sheet(model, data, kl_per_latent)),
+        path.with_suffix(".png"),
+    )
+    results.write_whole(file, sheet)
     measured = evaluate.measure(model, data, data.split()[1][:KEPT_LATENTS])
     arrays = {name: p for name, p in model.state_dict().items() if name.startswith("decoder.")}
     arrays |= {name: measured[name] for name in ("mu", "log_var")}
     buffer = io.BytesIO()
     np.savez(buffer, **{name: tensor.cpu().half().numpy() for name, tensor in arrays.items()})
-    results.write_whole(path, buffer.getvalue())
+    results.write_whole(path.parent / "kept" / f"{path.stem}.npz", buffer.getvalue())
+    return {"file": file.name, "sha256": hashlib.sha256(sheet).hexdigest()}
 
 
 def png(pixels: np.ndarray) -> bytes:

@@ -141,12 +141,12 @@ def train(its: Replication, runs: list[Run]) -> None:
 
 def why_pending(its: Replication) -> dict[Run, str]:
     """The runs whose results do not count yet, most valuable first, and why."""
-    found = {}
-    for run in its.runs:
-        source = its.sources.get(run[0].data)
-        if reason := results.why_not(its.path(run), *run, source.identity if source else ""):
-            found[run] = reason
-    return found
+    identities = {name: data.identity for name, data in its.sources.items()}
+
+    def why(run: Run) -> str | None:
+        return results.why_not(its.path(run), *run, identities.get(run[0].data, ""))
+
+    return {run: reason for run in its.runs if (reason := why(run))}
 
 
 def seconds_of(its: Replication, run: Run) -> float:
@@ -162,9 +162,9 @@ def seconds_of(its: Replication, run: Run) -> float:
 
 def title(its: Replication, runs: list[Run]) -> str:
     """A unit as log lines name it; stand-ins by their own name."""
-    (settings, seed), source = runs[0], its.sources.get(runs[0][0].data)
-    stand_in = source is not None and source.source == "stand-in"
-    data = source.name if stand_in else profiles.DATA_SETS[settings.data].title
+    settings, seed = runs[0]
+    source = its.sources.get(settings.data)
+    data = source.name if source else profiles.DATA_SETS[settings.data].title
     if len({settings for settings, _ in runs}) > 1:
         return f"{data}, {len(runs)} models from {settings.label}, seed {seed}"
     seeds = ", ".join(str(seed) for _, seed in runs)

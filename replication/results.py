@@ -78,18 +78,17 @@ def read_json(path: Path, mend: str = MEND, signed: bool = True) -> dict:
     """
     try:
         content = json.loads(path.read_bytes().decode("utf-8"))
-        own = content.pop("checksum", None) if isinstance(content, dict) else None
-        if signed and (own is None or own != checksum(content)):
-            wrong = "was altered: it does not fit its checksum" if own else "has no checksum"
-            raise BadResult(f"{path} {wrong}; {mend}")
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is not there; {mend}") from None
     except OSError as error:
         raise BadResult(f"{path} cannot be read: {told(error)}") from error
-    except BadResult:
-        raise
     except (ValueError, RecursionError) as error:  # not UTF-8 is a ValueError
         raise BadResult(f"{path} is truncated or not JSON ({error}); {mend}") from error
+    own = content.pop("checksum", None) if isinstance(content, dict) else None
+    if signed and not own:
+        raise BadResult(f"{path} has no checksum; {mend}")
+    if signed and own != checksum(content):
+        raise BadResult(f"{path} was altered: it does not fit its checksum; {mend}")
     return content
 
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from dipvae_src import models
-from replication import profiles, run
+from replication import profiles
+from replication.engine import runner
 from replication.report import explorer, report
 from replication.show import figures, summary
 
@@ -50,8 +51,8 @@ def make_report(folder: Path, data_dir: Path, also: tuple[str, ...] = ("celeba",
         for data in ("shapes2d", *also):
             for settings, seeds in profiles.plan("smoke", data=data):
                 for seed in seeds:
-                    log = [].append
-                    run.run("smoke", settings, seed, data_dir, results, "cpu", log=log)
+                    where = (data_dir, results, "cpu", "single")
+                    runner.train_unit("smoke", [(settings, seed)], *where, log=[].append)
         shown = summary.load("smoke", results, figures_dir)
         figure, axis = plt.subplots()
         axis.plot([1, 2])

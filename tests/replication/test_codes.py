@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dipvae_src.sap import sap_score
-from replication import codes, results, run, scores
+from replication import codes, results, scores
 from replication.engine import runner
 
 
@@ -67,9 +67,16 @@ def test_damaged_files_are_refused_by_name(tmp_path, damage):
         codes.read_codes(path)
 
 
+def made(settings, data_dir, folder) -> dict:
+    """The result of seed 1, made if it is not there."""
+    where = (data_dir, folder, "cpu", "single")
+    unit = runner.train_unit("smoke", [(settings, 1)], *where, log=lambda line: None)
+    return unit.results()[0]
+
+
 def test_a_result_is_scored_again_from_its_codes_alone(data_dir, tiny, tmp_path, monkeypatch):
     """The same scores by the same code; by another scoring code no training takes place."""
-    kept = run.run("smoke", tiny, 1, data_dir, tmp_path, log=lambda line: None)
+    kept = made(tiny, data_dir, tmp_path)
     path = results.path_of(tmp_path, tiny, 1)
     mu, factors = codes.read_codes(path.with_name(kept["codes"]["file"]))
     sap = kept["metrics"]["sap"]
@@ -78,14 +85,14 @@ def test_a_result_is_scored_again_from_its_codes_alone(data_dir, tiny, tmp_path,
     older = kept | {"code": kept["code"] | {"scoring": "0" * 16}}
     results.write(path, older)
     monkeypatch.setattr(runner, "train", None)  # would fail if it were called
-    again = run.run("smoke", tiny, 1, data_dir, tmp_path, log=lambda line: None)
+    again = made(tiny, data_dir, tmp_path)
     assert again["metrics"]["sap"] == sap and again["code"] == kept["code"]
     assert again["metrics"]["zdiff"] == kept["metrics"]["zdiff"]
     assert again["metrics"]["unrounded"] is None and again["losses"] == kept["losses"]
 
 
 def test_altered_codes_are_no_result(data_dir, tiny, tmp_path):
-    kept = run.run("smoke", tiny, 1, data_dir, tmp_path, log=lambda line: None)
+    kept = made(tiny, data_dir, tmp_path)
     path = results.path_of(tmp_path, tiny, 1)
     file = path.with_name(kept["codes"]["file"])
     content = bytearray(file.read_bytes())

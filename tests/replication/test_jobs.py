@@ -141,10 +141,10 @@ def shown(tmp_path, monkeypatch):
     (source := tmp_path / "result.json").write_text("{}")
     figures, stamps = tmp_path / "figures" / "quick", tmp_path / "runs" / "quick" / "stamps"
     names = [name for name in (*jobs.OUTPUTS, *jobs.LESSONS) if name != jobs.REPORT]
-    every = [jobs.job_of(name, {"seeds": 0}, [source], figures, stamps) for name in names]
-    every.append(jobs.training_job("beta-vae_1", {}, [source], figures, stamps))
+    every = [jobs.Job(name, {"seeds": 0}, [source], figures, stamps) for name in names]
+    every.append(jobs.Job(jobs.TRAIN, {}, [source], figures, stamps, "03_train_beta-vae_1"))
     sources = [job.stamp for job in every]
-    every.append(jobs.job_of(jobs.REPORT, {}, sources, figures, stamps))
+    every.append(jobs.Job(jobs.REPORT, {}, sources, figures, stamps))
     ran = []
 
     def write(module, notebook, *words):
@@ -163,7 +163,7 @@ def go(shown) -> list[str]:
     """Do what is not done; the notebooks that were executed."""
     every, ran, _ = shown
     ran.clear()
-    jobs.show_all(jobs.not_done(every), 0.0)
+    jobs.show_all(jobs.not_done(every), print)
     return ran
 
 
@@ -325,9 +325,9 @@ def test_a_failing_cell_leaves_no_output_that_could_be_taken_for_whole(notebook)
 
 
 @pytest.mark.parametrize("notebook", ["plain"], indirect=True)
-def test_a_kernel_that_cannot_start_leaves_nothing_half_made(notebook, monkeypatch):
+def test_a_kernel_that_cannot_start_leaves_no_page(notebook, monkeypatch):
     monkeypatch.setattr(notebooks, "KERNEL", [str(notebook.parent / "gone")])
     out = notebook.parent / "out" / "half.ipynb"
     with pytest.raises(OSError):
         notebooks.execute(notebook, {}, out)
-    assert list(out.parent.iterdir()) == []
+    assert [path.name for path in out.parent.iterdir()] == ["half.failed.ipynb"]

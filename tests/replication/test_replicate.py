@@ -20,7 +20,7 @@ from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from dipvae_src.settings import Settings
-from replication import jobs, profiles, provenance, record, replicate, results, run
+from replication import jobs, profiles, provenance, record, replicate, results
 from replication.engine import runner, trial
 from replication.show import summary, tables
 
@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PLAN = profiles.plan("smoke")  # each with one seed
 COUNT = len(PLAN)
 ALONE = threading.Lock()
+SEEDS = "SEEDS must be a whole number from 1 to 100 (how many seeds a setting)"
 SHAPES = profiles.plan("smoke", data="shapes2d")
 
 
@@ -78,12 +79,10 @@ def own_environment(monkeypatch):
 def undisturbed(data_dir, tmp_path_factory) -> Path:
     """Every run of the smoke profile, made here: what the commands below have to come to."""
     runs = tmp_path_factory.mktemp("undisturbed")
+    where = (data_dir, runs / "smoke", "cpu", "single")
     with threadpool_limits(1):  # as the script's processes have it
-        for settings, seeds in PLAN:
-            for seed in seeds:
-                run.run(
-                    "smoke", settings, seed, data_dir, runs / "smoke", "cpu", log=lambda line: None
-                )
+        for run in profiles.runs_of(PLAN):
+            runner.train_unit("smoke", [run], *where, log=lambda line: None)
     return runs
 
 
@@ -195,7 +194,7 @@ def test_a_gpu_on_which_nothing_trains_is_said(data_dir, tmp_path, capsys, monke
 
 
 def test_units_on_a_gpu_are_stacks_and_of_convolutions_experiments():
-    args = argparse.Namespace(engine="trial", plain=False)
+    args = argparse.Namespace(engine="trial", plain=False, runs="", figures_dir="")
     its = replicate.Replication(args, "paper", torch.device("cpu"), profiles.plan("paper"))
     units = replicate.units_of(its)
     runs = [run for unit in units for run in unit]
@@ -205,7 +204,7 @@ def test_units_on_a_gpu_are_stacks_and_of_convolutions_experiments():
             assert len(unit) <= runner.AT_ONCE
         else:
             assert len({settings for settings, _ in unit}) == 1
-    args.engine = "single"
+    its.engine = "single"
     assert replicate.units_of(its) == [[(s, seed) for seed in seeds] for s, seeds in its.plan]
     args.plain = True  # seed by seed
     assert replicate.units_of(its) == [[run] for run in profiles.in_order(its.plan)]
@@ -259,13 +258,10 @@ def test_more_seeds_run_only_what_is_new(undisturbed, data_dir, capsys):
             ("--profile", "fast"),
             "unknown profile 'fast'; the profiles are " + ", ".join(profiles.PROFILES),
         ),
-        (("--seeds", "0"), "SEEDS must be a whole number from 1 to 100"),
-        (("--seeds", "101"), "SEEDS must be a whole number from 1 to 100"),
-        (
-            ("--seeds", "three"),
-            "SEEDS must be a whole number (how many seeds a setting), not 'three'",
+        *(
+            (("--seeds", seeds), f"{SEEDS}, not {seeds!r}")
+            for seeds in ("0", "101", "three", "1.5")
         ),
-        (("--seeds", "1.5"), "SEEDS must be a whole number (how many seeds a setting), not '1.5'"),
         (("--device", "tpu"), "unknown device 'tpu'; use cpu or cuda"),
         (("--figures", "--profile", "smoke"), f"{len(SHAPES)} of {len(SHAPES)} results are not in"),
     ],
@@ -351,7 +347,7 @@ def test_notebooks_and_all(undisturbed, data_dir, tmp_path):
     assert scores(runs / "smoke") == scores(
         undisturbed / "smoke"
     )  # a notebook's run is the command's
-    assert not list(tmp_path.rglob("*.part")) + list(tmp_path.rglob("*.progress"))
+    assert not list(tmp_path.rglob("*.part")) + list(tmp_path.rglob("*.failed.ipynb"))
 
     kept = {
         path: path.stat().st_mtime_ns

@@ -1,5 +1,7 @@
 """Runs by their command: what they leave, what is refused, what is not done twice, what fits."""
 
+import os
+import platform
 import re
 import tarfile
 from io import BytesIO
@@ -372,46 +374,18 @@ def test_half_a_question_is_refused(command, words):
 # --- the machine ---
 
 
-def cgroup(root, line, **files):
-    """A folder that looks like / to cpu_quota."""
-    (root / "proc/self").mkdir(parents=True)
-    (root / "proc/self/cgroup").write_text(line)
-    for name, content in files.items():
-        path = root / "sys/fs/cgroup" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-    return root
+def test_usable_cores_are_those_of_the_affinity_or_fewer(monkeypatch):
+    """Which quotas of a container count is joblib's to test."""
+    some = set(range(os.cpu_count() + 1))
+    for cores in (some, {0}):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, its=cores: its, raising=False)
+        assert 1 <= machine.usable_cores() <= min(len(cores), os.cpu_count())
 
 
-@pytest.mark.parametrize(
-    ("line", "files", "quota"),
-    [
-        ("0::/\n", {"cpu.max": "50000 100000\n"}, 0.5),
-        ("0::/\n", {"cpu.max": "max 100000\n"}, float("inf")),
-        ("0::/a/b\n", {"a/cpu.max": "150000 100000", "a/b/cpu.max": "max 100000"}, 1.5),
-        ("0::/gone\n", {"cpu.max": "200000 100000"}, 2.0),
-        (
-            "3:cpu,cpuacct:/x\n1:memory:/x\n",
-            {"cpu,cpuacct/cpu.cfs_quota_us": "25000", "cpu,cpuacct/cpu.cfs_period_us": "100000"},
-            0.25,
-        ),
-        (
-            "3:cpu:/x\n",
-            {"cpu/x/cpu.cfs_quota_us": "-1", "cpu/x/cpu.cfs_period_us": "100000"},
-            float("inf"),
-        ),
-        ("0::/\n", {"cpu.max": "nonsense"}, float("inf")),
-    ],
-)
-def test_a_containers_quota_is_seen(tmp_path, monkeypatch, line, files, quota):
-    root = cgroup(tmp_path, line, **files)
-    assert machine.cpu_quota(root) == quota
-    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
-    assert machine.usable_cores(root) == {0.5: 1, 1.5: 2, 2.0: 2, 0.25: 1}.get(quota, 4)
-
-
-def test_without_control_groups_there_is_no_quota(tmp_path):
-    assert machine.cpu_quota(tmp_path) == float("inf")
+def test_the_processor_is_called_by_its_name(tmp_path):
+    (info := tmp_path / "cpuinfo").write_text("processor : 0\nmodel name\t: AMD EPYC 7B12\nx : y\n")
+    assert machine.processor(info) == "AMD EPYC 7B12"
+    assert machine.processor(tmp_path / "none") in (platform.processor(), platform.machine())
 
 
 def test_products_on_a_gpu_are_repeatable_before_it_starts(monkeypatch):
