@@ -44,6 +44,7 @@ from replication.show import summary
 ROOT = provenance.ROOT
 NOTEBOOK_SECONDS = 12  # one of the notebooks that show results, on one core
 RUN_SECONDS = 8  # of a run beside its training steps: start, scores
+GIVEN = 20  # seconds that a training is taken to have gone as planned, until it tells its pace
 NEEDS_DISK = 2 << 30  # bytes: packed data, kept decoders and results of the quick profile
 SMALL_PROFILE = "quick"  # where there is no GPU, and what is offered in place of a long one
 BEGAN = time.perf_counter()
@@ -252,7 +253,7 @@ def progress(
     """How far a training is after `spent` seconds, and how long all of it will take yet.
 
     `costs`: the seconds that each run was expected to take. What is left goes as it went so far,
-    beside one minute that went as expected, so that the first line is as good as the plan.
+    beside GIVEN seconds that went as expected, so that the first line is as good as the plan.
     """
     complete, done, here = 0, 0.0, 0.0
     for run, seconds in costs.items():
@@ -265,7 +266,7 @@ def progress(
         here += training * (step - first) / steps
     left = sum(costs.values()) - done
     share = done / (done + left)
-    left = left * (spent + 60) / (here + 60 * at_once) + later
+    left = left * (spent + GIVEN) / (here + GIVEN * at_once) + later
     what = f"{complete} of {len(costs)} runs complete, {100 * share:.0f} % of the training"
     return f"{what}, about {duration(left)} left"
 
@@ -296,7 +297,10 @@ def replicate(args: argparse.Namespace) -> None:
         for run, reason in pending.items():
             if its.path(run).exists():
                 print(f"{title(its, [run])}: {reason}; made again, the old one goes to old/")
-        costs = {run: seconds_of(its, run) for run in pending}
+        costs, page = {}, 0 if args.plain else NOTEBOOK_SECONDS
+        for runs in todo:
+            its_part = page / len(runs)
+            costs |= {run: seconds_of(its, run) + its_part for run in runs if run in pending}
         train_all(its, todo, costs, len(stale) * NOTEBOOK_SECONDS / 2)
         jobs.show_all(jobs.not_done(its.shown()), say)
     made = duration(time.perf_counter() - BEGAN)

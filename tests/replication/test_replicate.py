@@ -378,7 +378,7 @@ def test_a_published_sheet_of_celeba_holds_no_photograph(tmp_path):
     [
         (0, "", "0 of 3 runs complete, 0 % of the training, about 2 min left"),  # 210 / 2 + 20 s
         (65, "0 30", "1 of 3 runs complete, 62 % of the training, about 60 s left"),  # 80 / 2 + 20
-        (440, "0 30", "1 of 3 runs complete, 62 % of the training, about 3 min left"),  # 80 * 2
+        (320, "0 30", "1 of 3 runs complete, 62 % of the training, about 3 min left"),  # 80 * 2
         (40, "30 30", "1 of 3 runs complete, 62 % of the training, about 60 s left"),
     ],
 )
