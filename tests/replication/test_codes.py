@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from whole import made
 
 from dipvae_src.sap import sap_score
 from replication import codes, results, scores
@@ -65,13 +66,6 @@ def test_damaged_files_are_refused_by_name(tmp_path, damage):
         path.write_bytes(codes.packed(codes=codes.rounded(mu)[0], ends=ends))
     with pytest.raises(codes.BadCodes, match=r"\.npz"):
         codes.read_codes(path)
-
-
-def made(settings, data_dir, folder) -> dict:
-    """The result of seed 1, made if it is not there."""
-    where = (data_dir, folder, "cpu", "single")
-    unit = runner.train_unit("smoke", [(settings, 1)], *where, log=lambda line: None)
-    return unit.results()[0]
 
 
 def test_a_result_is_scored_again_from_its_codes_alone(data_dir, tiny, tmp_path, monkeypatch):

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from whole import made
 
 from dipvae_src.models import SIDE
-from replication import codes, measure, results, rulers, run, score_readings, traversal_score
+from replication import codes, measure, results, rulers, score_readings, traversal_score
 from replication.scores import rounded, scores_seed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_results_keep_the_rulers_and_measure_again_what_is_stale(
     data_dir, tiny, tmp_path, monkeypatch
 ):
-    kept = run.run("smoke", tiny, 1, data_dir, tmp_path, log=lambda line: None)
+    kept = made(tiny, data_dir, tmp_path)
     path = results.path_of(tmp_path, tiny, 1)
     assert "rulers" not in kept  # and is whole without them
     measure.main([str(tmp_path)])
@@ -56,7 +57,7 @@ def test_results_keep_the_rulers_and_measure_again_what_is_stale(
 
 
 def test_results_keep_what_their_traversals_say(data_dir, tiny, tmp_path, monkeypatch):
-    kept = run.run("smoke", tiny, 1, data_dir, tmp_path, log=lambda line: None)
+    kept = made(tiny, data_dir, tmp_path)
     path = results.path_of(tmp_path, tiny, 1)
     measure.main([str(tmp_path), "--traversals"])
     assert results.read(path) == kept  # no picture, nothing to say
