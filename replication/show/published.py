@@ -4,7 +4,6 @@ python -m replication.show.published           # with the PDF at hand: confirm o
 python -m replication.show.published --sign    # after an edit by hand: check it, renew its checksum
 """
 
-import contextlib
 import sys
 from pathlib import Path
 
@@ -79,24 +78,24 @@ def confirm(ask=input) -> int:
     answer is written at once. Raises ValueError for a wrong answer; its row is not changed.
     """
     document = read()
-    names = document["table_2"]["attributes"]
+    attributes = document["table_2"]["attributes"]
     rows = document["table_1"] + document["table_2"]["rows"]
     for row in (row for row in rows if not row["verified"]):
-        model = row.get("name") or "{} {}".format(*_key(row))
         if "data" in row:
-            sap = "SAP" if SAP_TIMES[row["data"]] == 1 else f"SAP times {SAP_TIMES[row['data']]}"
-            what = f"Table 1, {row['data']}, {model}: Z-diff, {sap}, error"
-            shown = [row[metric] for metric in METRICS]
+            times = SAP_TIMES[row["data"]]
+            names = ["Z-diff", "SAP" if times == 1 else f"SAP times {times}", "error"]
+            table, known = f"Table 1, {row['data']}", [row[metric] for metric in METRICS]
         else:
-            what = f"Table 2, {model}: {', '.join(names)}"
-            shown = row["accuracy"] or [NOT_KNOWN] * len(names)
-        question = f"{what} are {', '.join(map(str, shown))}. Type the {len(shown)} from the PDF: "
+            table, names = "Table 2", attributes
+            known = row["accuracy"] or [NOT_KNOWN] * len(names)
+        model = row.get("name") or "{} {}".format(*_key(row))
+        what = f"{table}, {model}: {', '.join(names)} are {', '.join(map(str, known))}"
         try:
-            answer = ask(question).split()
+            answer = ask(f"{what}. Type the {len(names)} from the PDF: ").split()
         except EOFError:
             break
         if answer:
-            values = _numbers(answer, len(shown))
+            values = _numbers(answer, len(names))
             row |= dict(zip(METRICS, values)) if "data" in row else {"accuracy": values}
             row["verified"] = True
             write_json(PATH, document)
@@ -110,15 +109,16 @@ def _key(row):
 
 def _numbers(answer, count):
     """The words of an answer as `count` numbers, 0 to 100; ValueError otherwise."""
-    with contextlib.suppress(ValueError):
+    try:
         values = [float(word) for word in answer]
         check(values, [PERCENT, count], "answer", {})
-        return values
-    wanted = {3: "three", 12: "twelve"}[count]
-    raise ValueError(
-        f"{wanted} numbers are wanted, 0 to 100, in the order asked, not {' '.join(answer)!r}; "
-        "this row was not changed"
-    )
+    except ValueError:
+        wanted, given = (
+            f"{count} numbers are wanted, 0 to 100, in the order asked",
+            " ".join(answer),
+        )
+        raise ValueError(f"{wanted}, not {given!r}; this row was not changed") from None
+    return values
 
 
 def main(words: list[str]) -> str:

@@ -85,19 +85,16 @@ def variance_ratio(
     each or where one sample does not vary.
     """
     samples = [np.asarray(values, dtype=float) for values in (a, b)]
-    sizes = [len(values) for values in samples]
-    if min(sizes) < 5 or any(values.var() == 0 for values in samples):
+    if min(map(len, samples)) < 5 or any(x.var() == 0 for x in samples):
         return None
-    variances = [values.var(ddof=1) for values in samples]
-    centres = [stats.trim_mean(x, min(0.49, 0.5 / math.sqrt(len(x) - 4))) for x in samples]
-    fourth = sum(((x - centre) ** 4).sum() for x, centre in zip(samples, centres))
-    squares = sum((n - 1) * variance for n, variance in zip(sizes, variances))
+    n = np.array([len(x) for x in samples])
+    variances = np.array([x.var(ddof=1) for x in samples])
+    trims = [min(0.49, 0.5 / math.sqrt(len(x) - 4)) for x in samples]
+    fourth = sum(((x - stats.trim_mean(x, t)) ** 4).sum() for x, t in zip(samples, trims))
     # Pooled as Bonett has it: both samples scaled to one variance would be another choice.
-    kurtosis = sum(sizes) * fourth / squares**2
-    error = math.sqrt(sum((kurtosis - (n - 3) / n) / (n - 1) for n in sizes))
+    kurtosis = n.sum() * fourth / ((n - 1) @ variances) ** 2
+    error = math.sqrt(((kurtosis - (n - 3) / n) / (n - 1)).sum())
     z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
-    correction = (sizes[0] / (sizes[0] - z)) / (sizes[1] / (sizes[1] - z))
-    ratio = variances[0] / variances[1]
-    centre = correction * ratio
-    low, high = centre * math.exp(-z * error), centre * math.exp(z * error)
-    return VarianceRatio(ratio, low, high, tuple(sizes))
+    ratio, correction = (float(x[0] / x[1]) for x in (variances, n / (n - z)))
+    low, high = (correction * ratio * math.exp(sign * z * error) for sign in (-1, 1))
+    return VarianceRatio(ratio, low, high, (len(samples[0]), len(samples[1])))
