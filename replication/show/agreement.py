@@ -98,7 +98,9 @@ def score_readings(shown: ProfileResults) -> pd.DataFrame:
         for label in labels if name in read else ():
             found = interval(changes.get_group(label).dropna().to_numpy())
             half = found.half if found.n > 1 else np.nan
-            rows.setdefault(name, {"reading": name})[label] = with_half(found.mean, half, metric)
+            rows.setdefault(name, {"reading": name})[label] = with_half(
+                found.mean, half, metric, change=True
+            )
     return pd.DataFrame(rows.values())
 
 

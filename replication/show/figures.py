@@ -1,129 +1,234 @@
-"""The drawn figures, in one look, and how one is kept: as files that name notebook and runs."""
+"""The drawn figures, in one look: what was found is the title, one line names profile and seeds,
+the rest is the caption. Kept as files that name notebook and runs.
+"""
 
-import dataclasses
 import io
+import textwrap
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from IPython import display
+from matplotlib import patheffects, ticker
 from PIL import Image, PngImagePlugin
 
 from dipvae_src.settings import Settings
-from replication import profiles, results
-from replication.show.summary import (
-    METRICS,
-    SAP_SCALE,
-    ProfileResults,
-    by_seed,
-    per_run,
-    per_setting,
-)
+from replication import profiles, provenance, results
+from replication.show import findings, published, summary
+from replication.show.summary import ProfileResults, brief
 from replication.show.tables import first_seeds
 
-COLOURS = {"beta-vae": "#c44e52", "dip-vae-i": "#4c72b0", "dip-vae-ii": "#2e8b57"}
 NAMES = {"beta-vae": "beta-VAE", "dip-vae-i": "DIP-VAE-I", "dip-vae-ii": "DIP-VAE-II"}
+# Okabe and Ito's colours, which colour-blind readers tell apart; the markers do it without colour.
+COLOURS = {"beta-vae": "#d55e00", "dip-vae-i": "#0072b2", "dip-vae-ii": "#009e73"}
+MARKERS = {"beta-vae": "o", "dip-vae-i": "s", "dip-vae-ii": "^"}
+SCORES, ERROR = ("sap", "zdiff"), "reconstruction_error"
+WIDTH = 8.0  # inches: letters of 10 points are 7 pixels high on a phone, 16 on a page of README
+NO_BREAK = "\u00a0"
+SIDES = [np.array((x, y)) for x in (1, 0, -1) for y in (1, 0, -1) if x or y]  # of a point
 
 
 def style() -> None:
     """One look for all figures; no dates or random ids, so that equal results give equal files."""
-    sns.set_theme(context="notebook", style="whitegrid", font_scale=0.9)
-    looks = {"figure.dpi": 80, "savefig.dpi": 110, "svg.hashsalt": "dip-vae"}
-    matplotlib.rcParams.update(looks | {"figure.constrained_layout.use": True})
+    sns.set_theme(context="paper", style="whitegrid", font_scale=1.1)
+    looks = {"figure.dpi": 100, "savefig.dpi": 150, "svg.hashsalt": "dip-vae"}
+    looks |= {"figure.constrained_layout.use": True, "axes.titlesize": 9}
+    matplotlib.rcParams.update(looks)
 
 
-def score_name(shown: ProfileResults, metric: str) -> str:
-    """A score as an axis names it."""
-    times = " x 100" if metric == "sap" and SAP_SCALE[shown.data] == 100 else ""
-    return METRICS[metric] + times
-
-
-def trade_off(shown: ProfileResults, title: str) -> plt.Figure:
-    """Figure 1 or 2: SAP and Z-diff against the reconstruction error, a curve an objective, a dot a
-    run, labels beta or lambda_od.
-    """
-    runs, means = per_run(shown), per_setting(shown)
-    figure, axes = plt.subplots(1, 2, figsize=(12, 4.8))
-    for axis, metric in zip(axes, ("sap", "zdiff")):
-        for objective, name in NAMES.items():
-            dots = runs[runs.objective == objective]
-            curve = means[means.objective == objective].sort_values("weight")
-            colour = COLOURS[objective]
-            axis.scatter(dots.reconstruction_error, dots[metric], s=14, alpha=0.5, color=colour)
-            axis.plot(curve.reconstruction_error, curve[metric], "o-", color=colour, label=name)
-            for point in curve.itertuples():
-                place = (point.reconstruction_error, getattr(point, metric))
-                look = dict(xytext=(5, 5), textcoords="offset points", fontsize=9, color=colour)
-                axis.annotate(f"{point.weight:g}", place, **look)
-        axis.set(xlabel="reconstruction error per pixel", ylabel=score_name(shown, metric))
-        axis.margins(0.08)  # room for the labels
-    axes[0].legend(title="labels: beta or lambda_od")
-    figure.suptitle(shown.title(title), fontsize=10)
+def heading(figure: plt.Figure, finding: str) -> plt.Figure:
+    """The figure with what was found as its title, in lines that are not cut, nor cut a model."""
+    title = textwrap.fill(finding.replace(" (", NO_BREAK + "("), 84, break_on_hyphens=False)
+    figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
     return figure
 
 
-def pairs(shown: ProfileResults, title: str) -> plt.Figure:
+def standing(shown: ProfileResults) -> str:
+    """The line at a figure's foot: profile, seeds, data."""
+    counts = summary.per_setting(shown)["n"]
+    several = " to ".join(str(n) for n in sorted({counts.min(), counts.max()}))
+    seeds = "one seed" if several == "1" else f"{several} seeds"
+    return f"{shown.profile} profile, {seeds} a model, {shown.data_name}"
+
+
+# --- the figures ---
+
+
+def label_points(axis: plt.Axes, labels: list[tuple[float, float, str, str]]) -> None:
+    """Texts beside points (x, y, text, colour), each on the side where least is in its way."""
+    axis.figure.draw_without_rendering()  # settles where the axis lies
+    to_points = 72 / axis.figure.dpi
+    dots = [dot for drawn in axis.collections for dot in drawn.get_offsets()]
+    in_the_way = list(axis.transData.transform(dots)) if dots else []
+    for line in axis.lines:
+        ends = axis.transData.transform(line.get_xydata())
+        in_the_way += [p for a, b in pairwise(ends) for p in np.linspace(a, b, 15)]
+    taken = [(at * to_points - 2, at * to_points + 2) for at in in_the_way]
+    low, high = axis.bbox.min * to_points, axis.bbox.max * to_points
+    for x, y, text, colour in labels:
+        at, half = axis.transData.transform((x, y)) * to_points, np.array((2.6 * len(text) + 1, 5))
+
+        def cost(side: np.ndarray, at=at, half=half) -> int:
+            """How much lies under the text on this side; off the axis costs most."""
+            first, last = at + side * (half + 4) - half, at + side * (half + 4) + half
+            outside = (first < low).any() or (last > high).any()
+            under = sum(bool((a < last).all() and (b > first).all()) for a, b in taken)
+            return under + 100 * int(outside)
+
+        side = min(SIDES, key=cost)
+        shift = side * (half + 4)
+        taken.append((at + shift - half, at + shift + half))
+        halo = [patheffects.withStroke(linewidth=2, foreground="white")]
+        look = dict(textcoords="offset points", ha="center", va="center", path_effects=halo)
+        axis.annotate(text, (x, y), xytext=shift, fontsize=9, color=colour, **look)
+
+
+def trade_off(shown: ProfileResults) -> plt.Figure:
+    """Figure 1 or 2: SAP and Z-diff against the reconstruction error, a curve an objective, a dot a
+    run, labels beta or lambda_od; hollow the paper's Table 1, but where the data are stand-ins.
+    """
+    runs, means = summary.per_run(shown), summary.per_setting(shown)
+    comparable = shown.results[0]["data"]["source"] != "stand-in"
+    paper = published.table_1(shown.data) if comparable else {}
+    figure, axes = plt.subplot_mosaic(
+        [[*SCORES], ["legend"] * 2], figsize=(WIDTH, 4.4), height_ratios=(8, 1)
+    )
+    for metric in SCORES:
+        axis, labels = axes[metric], []
+        for objective in NAMES:
+            look = dict(color=COLOURS[objective], marker=MARKERS[objective])
+            dots = runs[runs.objective == objective]
+            axis.scatter(dots[ERROR], dots[metric], s=12, alpha=0.4, linewidths=0, **look)
+            curve = means[means.objective == objective].sort_values("weight")
+            hollow = [
+                (w, row[ERROR], row[metric]) for (o, w), row in paper.items() if o == objective
+            ]
+            for points, line in (
+                (curve[["weight", ERROR, metric]].to_numpy(), dict(linestyle="-")),
+                (np.reshape(hollow, (-1, 3)), dict(linestyle=":", markerfacecolor="white")),
+            ):
+                axis.plot(points[:, 1], points[:, 2], **look, **line, linewidth=1.2, markersize=6)
+                for weight, x, y in points:
+                    vae = objective == "beta-vae" and weight == 1
+                    labels.append((x, y, "VAE" if vae else f"{weight:g}", COLOURS[objective]))
+        times = " x 100" if metric == "sap" and summary.SAP_SCALE[shown.data] == 100 else ""
+        axis.set(xlabel="reconstruction error per pixel", ylabel=summary.METRICS[metric] + times)
+        if paper:  # whose errors are far below those of a short training
+            axis.set_xscale("log")
+            axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+            axis.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+            axis.xaxis.set_minor_locator(ticker.NullLocator())
+        axis.margins(0.1)  # room for the labels
+        label_points(axis, labels)
+    verified = all(row["verified"] for row in paper.values())
+    entries = [
+        plt.Line2D([], [], color=COLOURS[o], marker=MARKERS[o], label=n) for o, n in NAMES.items()
+    ]
+    entries.append(plt.Line2D([], [], color="0.6", marker=".", linestyle="", label="a seed"))
+    if paper:
+        name = "the paper's" + ("" if verified else ", recalled")
+        look = dict(marker="o", markerfacecolor="white", linestyle=":")
+        entries.append(plt.Line2D([], [], color="0.3", label=name, **look))
+    axes["legend"].legend(handles=entries, ncols=len(entries), loc="center", frameon=False)
+    axes["legend"].set_axis_off()
+    return heading(figure, findings.best_scores(shown))
+
+
+def pairs(shown: ProfileResults) -> plt.Figure:
     """SAP and Z-diff of every seed, a line from the VAE to each other model of Table 1."""
-    runs, (vae, *others) = per_run(shown), profiles.table_1(shown.data)
-    figure, axes = plt.subplots(2, len(others), figsize=(13, 6), sharey="row", squeeze=False)
-    for row, metric in zip(axes, ("sap", "zdiff")):
-        before = by_seed(runs, vae.label, metric)
+    runs, (vae, *others) = summary.per_run(shown), profiles.table_1(shown.data)
+    figure, axes = plt.subplots(2, len(others), figsize=(WIDTH, 5), sharey="row", squeeze=False)
+    for row, metric in zip(axes, SCORES):
+        before = summary.by_seed(runs, vae.label, metric)
         for axis, settings in zip(row, others):
-            after = by_seed(runs, settings.label, metric)
+            after = summary.by_seed(runs, settings.label, metric)
             for seed in after.index:
                 line = (before[seed], after[seed])
-                axis.plot((0, 1), line, "o-", color="0.6", markersize=3, linewidth=0.8)
-            means = (before.mean(), after.mean())
-            axis.plot((0, 1), means, "o-", color=COLOURS[settings.objective], linewidth=2.5)
-            axis.set_xticks((0, 1), ("VAE", settings.label.replace(" (", "\n(")), fontsize=8)
-            axis.set_xlim(-0.3, 1.3)
-        row[0].set_ylabel(score_name(shown, metric))
-    figure.suptitle(shown.title(title), fontsize=10)
-    return figure
+                axis.plot((0, 1), line, "o-", color="0.6", markersize=2.5, linewidth=0.7)
+            look = dict(color=COLOURS[settings.objective], marker=MARKERS[settings.objective])
+            axis.plot((0, 1), (before.mean(), after.mean()), **look, linewidth=2.2)
+            axis.set_title(f"{(summary.paired(after, before) > 0).sum()} of {len(after)} higher")
+            axis.set_xticks((0, 1), ("VAE", brief(settings.label).replace(" (", "\n(")))
+            axis.set_xlim(-0.3, 1.4)
+        row[0].set_ylabel(summary.METRICS[metric])
+    return heading(figure, findings.changes_from_vae(shown))
 
 
-def heat_maps(shown: ProfileResults, title: str) -> plt.Figure:
-    """Under each model of Table 1 (first seed), latents by falling KL: the covariance of the means
-    above that of z (Eq. 5).
+def heat_maps(shown: ProfileResults) -> plt.Figure:
+    """Under each model of Table 1 (first seed), latents by falling KL: how correlated the means of
+    those in use are, and of all the two parts of the variance of z (Eq. 5), which DIP-VAE pulls
+    to 1: the means' (I), or both together (II).
     """
     models = first_seeds(shown)
-    figure, axes = plt.subplots(2, len(models), figsize=(16, 6), sharex=True, sharey=True)
-    look = dict(vmin=-1.5, vmax=1.5, cmap="vlag", square=True, xticklabels=False, yticklabels=False)
-    for column, (label, metrics) in zip(axes.T, models):
+    figure, axes = plt.subplots(
+        2, len(models) + 1, figsize=(WIDTH, 3.6), width_ratios=[1] * len(models) + [0.7],
+        sharey="row", height_ratios=(1, 1.1),
+    )  # fmt: skip
+    shades = matplotlib.colormaps["RdBu_r"].with_extremes(bad="0.85")
+    for (top, below), (label, metrics) in zip(axes.T, models):
         order = np.argsort(metrics["kl_per_latent"])[::-1]
-        of_means = np.array(metrics["covariance_of_means"])[np.ix_(order, order)]
-        total = of_means + np.diag(np.array(metrics["mean_variance"])[order])
-        for axis, matrix in zip(column, (of_means, total)):
-            sns.heatmap(matrix, ax=axis, cbar=axis in axes[:, -1], **look)
-        column[0].set_title(label, fontsize=9)
-    axes[0, 0].set_ylabel("Cov of the means")
-    axes[1, 0].set_ylabel("Cov of z")
-    figure.suptitle(shown.title(title, 180), fontsize=10)
-    return figure
+        matrix = summary.correlations(metrics)[np.ix_(order, order)]
+        image = top.imshow(matrix, cmap=shades, vmin=-1, vmax=1)
+        top.set(xticks=[], yticks=[], title=brief(label).replace(" (", "\n("))
+        top.grid(False)
+        of_mu = np.diag(metrics["covariance_of_means"])[order]
+        sigma, places = np.array(metrics["mean_variance"])[order], np.arange(len(order))
+        below.bar(places, of_mu, 1, color="#0072b2", label="of mu", linewidth=0)
+        below.bar(places, sigma, 1, of_mu, color="#56b4e9", label="mean\nsigma²", linewidth=0)
+        below.axhline(1, color="black", linewidth=0.8)
+        below.set(xticks=[])
+    axes[0, 0].set_ylabel("correlation\nof the means")
+    axes[1, 0].set_ylabel("variance of z")
+    for axis in axes[:, -1]:
+        axis.set_axis_off()
+    scale = axes[0, -1].inset_axes((0.1, 0, 0.2, 1))
+    figure.colorbar(image, cax=scale, ticks=(-1, 0, 1))
+    axes[1, -1].legend(*axes[1, 0].get_legend_handles_labels(), loc="center left", frameon=False,
+                       handlelength=0.8, borderaxespad=0)  # fmt: skip
+    return heading(figure, findings.least_correlated(shown))
 
 
-def attribute_bars(shown: ProfileResults, settings: Settings) -> plt.Figure:
-    """Balanced accuracy of each attribute for one model (first seed): along w_k, and from its
-    largest entry alone.
+def balanced(shown: ProfileResults, settings: Settings) -> pd.DataFrame:
+    """Balanced accuracies of one model (first seed) by attribute, in percent: along w_k, from its
+    largest entry alone, and above which it is no guess: 50 and 1.96 standard errors of a coin's.
     """
-    found = next(r for r in shown.results if r["settings"] == dataclasses.asdict(settings))[
-        "metrics"
-    ]["attributes"]
-    places = np.arange(len(found["names"]))
-    figure, axis = plt.subplots(figsize=(12, 4))
-    axis.bar(places - 0.2, found["balanced"], 0.4, label="all latents", color="#4c72b0")
-    axis.bar(places + 0.2, found["single_balanced"], 0.4, label="one latent", color="#dd8452")
-    axis.set(ylabel="balanced accuracy (%)", ylim=(45, 100))
-    axis.set_xticks(places, found["names"], rotation=60, ha="right", fontsize=8)
-    axis.axhline(50, color="0.3", linewidth=0.8)
-    axis.legend()
-    figure.suptitle(
-        shown.title(f"Attributes from the latents of {settings.label}, {shown.data_name}"),
-        fontsize=10,
+    run = next(r for r in shown.results if Settings(**r["settings"]) == settings)
+    found = run["metrics"]["attributes"]
+    share = np.array(found["majority"]) / 100
+    with np.errstate(divide="ignore"):  # of an attribute that no image has
+        error = 25 * np.sqrt((1 / share + 1 / (1 - share)) / found["test_images"])
+    columns = {"all latents": found["balanced"], "one latent": found["single_balanced"]}
+    return pd.DataFrame(columns | {"chance ends at": 50 + 1.96 * error}, index=found["names"])
+
+
+def attributes(shown: ProfileResults, settings: Settings) -> plt.Figure:
+    """The balanced accuracies of the attributes that are read above chance from all latents or from
+    one.
+    """
+    found = balanced(shown, settings).sort_values("all latents")
+    above = found.iloc[:, :2].gt(found["chance ends at"], axis=0)
+    kept, counts = found[above.any(axis=1)], above.sum()
+    figure, axis = plt.subplots(figsize=(WIDTH, 1.2 + 0.24 * max(len(kept), 2)))
+    axis.hlines(kept.index, kept["one latent"], kept["all latents"], color="0.7")
+    for column, look in (
+        ("all latents", dict(marker="s", color=COLOURS["dip-vae-i"])),
+        ("one latent", dict(marker="o", color=COLOURS["beta-vae"], markerfacecolor="white")),
+    ):
+        axis.plot(kept[column], kept.index, linestyle="", label=column, **look)
+    axis.set(xlabel="balanced accuracy (%); 50 is chance", xlim=(48, 101))
+    axis.axvline(50, color="0.3", linewidth=0.8)
+    axis.legend(loc="lower right")
+    what = f"{counts.iloc[0]} of {len(found)} attributes are read above chance from the latents of"
+    return heading(
+        figure, f"{what} {brief(settings.label)}, {counts.iloc[1]} from one latent alone"
     )
-    return figure
+
+
+# --- how they are kept ---
 
 
 def small_png(
@@ -137,9 +242,8 @@ def small_png(
     for name, text in texts.items():
         info.add_itxt(name, text)
     made = io.BytesIO()
-    Image.open(buffer).convert("RGB").quantize(colours).save(
-        made, "PNG", optimize=True, pnginfo=info
-    )
+    small = Image.open(buffer).convert("RGB").quantize(colours)
+    small.save(made, "PNG", optimize=True, pnginfo=info)
     return made.getvalue()
 
 
@@ -151,32 +255,30 @@ def small_inline(figure: plt.Figure) -> bytes:
 
 
 def save_figure(
-    shown: ProfileResults, figure: plt.Figure, name: str, notebook: str, alt: str
+    shown: ProfileResults, figure: plt.Figure, name: str, notebook: str, alt: str, caption: str = ""
 ) -> None:
-    """Show a figure with its alternative text, and write PNG and PDF that name their notebook and
-    runs (foot and metadata).
+    """Show a figure with its alternative text, its title first, and its caption, to which the
+    conditions are added; write PNG and PDF that name their notebook and runs (in their metadata).
     """
-    figure.supxlabel(shown.source(notebook), fontsize=7, color="0.4", x=0.995, ha="right")
+    code = provenance.short(shown.results[0]["code"])
+    foot = f"{standing(shown)}; notebook {notebook}, code {code}"
+    figure.supxlabel(foot, fontsize=8, color="0.35", x=0.01, ha="left")
+    alt = ". ".join(
+        filter(None, (figure.get_suptitle().replace("\n", " ").replace(NO_BREAK, " "), alt))
+    )
+    caption = " ".join(filter(None, (caption, f"({shown.conditions}.)")))
     runs = ", ".join(shown.run_names())
     if shown.figures_dir:
-        path, about = Path(shown.figures_dir) / name, f"{shown.source(notebook)}: {runs}"
-        texts = {"Title": name, "Description": alt, "Source": about}
-        results.write_whole(
-            path.with_suffix(".png"), small_png(figure, matplotlib.rcParams["savefig.dpi"], texts)
-        )
+        path, dpi = Path(shown.figures_dir) / name, matplotlib.rcParams["savefig.dpi"]
+        texts = {"Title": name, "Description": alt, "Caption": caption}
+        texts["Source"] = f"{shown.source(notebook)}: {runs}"
+        results.write_whole(path.with_suffix(".png"), small_png(figure, dpi, texts))
+        about = {"Title": name, "Subject": alt, "Keywords": runs, "Creator": notebook}
+        about |= dict.fromkeys(("CreationDate", "Producer"))
         buffer = io.BytesIO()
-        about = {
-            "Title": name,
-            "Subject": alt,
-            "Keywords": runs,
-            "Creator": notebook,
-            "CreationDate": None,
-            "Producer": None,
-        }
-        figure.savefig(
-            buffer, format="pdf", dpi=72, metadata=about
-        )  # of its pictures; lines and letters have no pixels
+        # The resolution is that of its pictures; lines and letters have no pixels.
+        figure.savefig(buffer, format="pdf", dpi=72, metadata=about)
         results.write_whole(path.with_suffix(".pdf"), buffer.getvalue())
     inline = small_inline(figure)
     plt.close(figure)
-    display.display(display.Image(inline, alt=alt))
+    display.display(display.Image(inline, alt=alt), display.Markdown(caption))

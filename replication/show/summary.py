@@ -4,11 +4,11 @@ import dataclasses
 import html
 import math
 import re
-import textwrap
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from dipvae_src.sap import INACTIVE_BELOW
 from dipvae_src.settings import Settings
@@ -19,7 +19,13 @@ from replication.show.statistics import Interval, interval
 SAP_SCALE = published.SAP_TIMES | {"chairs": 1}
 COLLAPSED_BELOW = 0.1  # nats of KL in all: such a model ignores its latents
 METRICS = {"zdiff": "Z-diff (%)", "sap": "SAP", "reconstruction_error": "rec. error"}  # per pixel
-DIGITS = {"zdiff": 1, "sap": 3, "active": 1}  # of a number in a table; others have 4
+# Of a number in a table; others have 4.
+DIGITS = {"zdiff": 1, "sap": 3, "active": 1, "accuracy": 1, "balanced accuracy": 1}
+LARGEST = {"zdiff": 100, "sap": 1, "correlation": 1}  # that a score can be; none is below 0
+WITHOUT_HALF = (
+    "A mean without ± is of one seed, or of seeds so far apart that the interval would reach "
+    "beyond what the score can be."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,23 +62,16 @@ class ProfileResults:
         if len(self.runs) < self.planned:
             parts.append(f"{len(self.runs)} of its {self.planned} runs so far")
         parts.append(self.data_name)
-        devices = sorted({run["device"].split(":")[0] for run in self.runs})
-        if len(devices) > 1:
+        if len(devices := sorted({run["device"].split(":")[0] for run in self.runs})) > 1:
             parts.append(f"runs on {' and '.join(devices)}")
-        ways = {run["stack"]["precision"] if "stack" in run else "" for run in self.runs}
-        if ways != {""}:
-            names = [
-                f"{way} products, stacked" if way else "the plain loop" for way in sorted(ways)
-            ]
+        ways = sorted({run["stack"]["precision"] if "stack" in run else "" for run in self.runs})
+        if ways != [""]:
+            names = (f"{way} products, stacked" if way else "the plain loop" for way in ways)
             parts.append(f"trained with {' and '.join(names)}")
         if any(not provenance.is_present(run["code"]) for run in self.runs):
             made_by, now = map(provenance.short, (self.results[0]["code"], provenance.LOADED))
             parts.append(f"made by other code (hash {made_by}) than the present (hash {now})")
         return "; ".join(parts)
-
-    def title(self, text: str, width: int = 120) -> str:
-        """A figure's title with its conditions below, in lines of at most `width` characters."""
-        return f"{text}\n" + textwrap.fill(f"({self.conditions})", width)
 
     def source(self, notebook: str) -> str:
         """The notebook and the runs that a table or figure came from."""
@@ -100,15 +99,14 @@ def showable_plan(
     plan, least = profiles.plan(profile, seeds or None, data), profiles.profile(profile).shown_from
     if not least or data != "shapes2d":
         return plan
-
-    def there(settings: Settings, its: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(s for s in its if results.path_of(folder, settings, s).exists())
-
-    count, its = len(profiles.table_1()), plan[0][1]
-    common = tuple(s for s in its if all(there(row, (s,)) for row, _ in plan[:count]))
-    rows = [(row, common if len(common) >= least else its[:least]) for row, _ in plan[:count]]
-    further = [(settings, there(settings, own)) for settings, own in plan[count:]]
-    return rows + [(settings, own) for settings, own in further if own]
+    there = [
+        (settings, tuple(s for s in its if results.path_of(folder, settings, s).exists()))
+        for settings, its in plan
+    ]
+    rows, further = there[: len(profiles.table_1())], there[len(profiles.table_1()) :]
+    common = tuple(s for s in plan[0][1] if all(s in its for _, its in rows))
+    asked = common if len(common) >= least else plan[0][1][:least]
+    return [(row, asked) for row, _ in rows] + [(s, its) for s, its in further if its]
 
 
 def complete(profile: str, data: str, folder: str | Path) -> bool:
@@ -131,12 +129,10 @@ def load(
 
     FileNotFoundError where any that has to be there is missing.
     """
-    every = profiles.plan(profile, seeds or None, data)
     found = results.collect(results_dir, showable_plan(profile, results_dir, seeds, data))
-    ours, others = (
-        [r for r in found if bool(r["settings"]["reading"]) == other] for other in (False, True)
-    )
-    planned = sum(len(its) for _, its in every)
+    ours = [r for r in found if not r["settings"]["reading"]]
+    others = [r for r in found if r["settings"]["reading"]]
+    planned = sum(len(its) for _, its in profiles.plan(profile, seeds or None, data))
     return ProfileResults(profile, ours, figures_dir, data, others, str(results_dir), planned)
 
 
@@ -172,50 +168,70 @@ def load_longer(profile: str, results_dir: str, figures_dir: str = "") -> Profil
 # --- numbers ---
 
 
-def correlation(result: dict) -> float:
-    """Mean |correlation| of mu over pairs of latents in use; NaN where fewer than two are.
+def correlations(metrics: dict) -> Float[np.ndarray, "latents latents"]:
+    """The correlations of mu over images, from Cov_p(x)[mu(x)]; NaN where a latent is off.
 
-    In use: variance of mu at least INACTIVE_BELOW, as for SAP. From Cov_p(x)[mu(x)].
+    In use: variance of mu at least INACTIVE_BELOW, as for SAP.
     """
-    covariance = np.array(result["metrics"]["covariance_of_means"])
-    used = np.diag(covariance) >= INACTIVE_BELOW
-    if used.sum() < 2:
-        return math.nan
-    deviations = np.sqrt(np.diag(covariance)[used])
-    scaled = covariance[np.ix_(used, used)] / np.outer(deviations, deviations)
-    return float(np.abs(scaled[~np.eye(used.sum(), dtype=bool)]).mean())
+    covariance = np.array(metrics["covariance_of_means"])
+    variances = np.diag(covariance)
+    deviations = np.sqrt(np.where(variances >= INACTIVE_BELOW, variances, np.nan))
+    return covariance / np.outer(deviations, deviations)
 
 
-def off_diagonal(result: dict) -> float:
-    """Mean |C_ij|, i != j, of Cov_p(x)[mu(x)], which is also that of Cov_q(z)[z] (Eq. 5)."""
-    covariance = np.array(result["metrics"]["covariance_of_means"])
-    return float(np.abs(covariance[~np.eye(len(covariance), dtype=bool)]).mean())
+def off_diagonal(matrix: Float[np.ndarray, "latents latents"]) -> float:
+    """The mean |entry| off the diagonal, without NaN; NaN where there is no other."""
+    entries = np.abs(matrix[~np.eye(len(matrix), dtype=bool)])
+    entries = entries[~np.isnan(entries)]
+    return float(entries.mean()) if len(entries) else math.nan
+
+
+def sap_and_zdiff(metrics: dict, scale: int) -> dict[str, float]:
+    """Both scores of a run, SAP times `scale`; their own standard deviations on this one model, of
+    SAP from the two halves of its test images (half their difference is the deviation of the
+    whole), of Z-diff from two draws of its pairs; SAP by other thresholds of inactive latents.
+    """
+    if not metrics["sap"]:
+        return {"zdiff": math.nan, "sap": math.nan}
+    sap, zdiff = metrics["sap"], metrics["zdiff"]
+    below = {float(t): s for t, s in sap["score_with_inactive_below"].items()}
+    below[sap["inactive_below"]] = sap["score"]
+    found = {
+        "zdiff": zdiff["accuracy"],
+        "sap": scale * sap["score"],
+        "zdiff itself": (zdiff["accuracy"] - zdiff["accuracy_again"]) / math.sqrt(2),
+        "sap itself": scale * np.ptp(sap["score_of_halves"]) / 2,
+    }
+    for threshold in sorted(below):
+        ours = " (ours)" if threshold == sap["inactive_below"] else ""
+        found[f"SAP, inactive below {threshold:g}{ours}"] = scale * below[threshold]
+    return found
 
 
 def one_run(result: dict, data: str) -> dict:
     """A run's setting and scores, as a row of `per_run`."""
     settings, metrics = Settings(**result["settings"]), result["metrics"]
-    return {
-        "label": settings.label,
-        "objective": settings.objective,
-        "weight": settings.weight,
-        "reading": settings.reading,
-        "seed": result["seed"],
-        "zdiff": metrics["zdiff"]["accuracy"] if metrics["zdiff"] else math.nan,
-        "sap": SAP_SCALE[data] * metrics["sap"]["score"] if metrics["sap"] else math.nan,
-        "reconstruction_error": metrics["reconstruction_error"],
-        "correlation": correlation(result),
-        "off_diagonal": off_diagonal(result),
-        "kl": metrics["kl"],
-        "active": int((np.diag(metrics["covariance_of_means"]) >= INACTIVE_BELOW).sum()),
+    covariance, attributes = np.array(metrics["covariance_of_means"]), metrics.get("attributes")
+    setting = {
+        name: getattr(settings, name) for name in ("label", "objective", "weight", "reading")
     }
+    return setting | {"seed": result["seed"]} | sap_and_zdiff(metrics, SAP_SCALE[data]) | {
+        "reconstruction_error": metrics["reconstruction_error"],
+        "correlation": off_diagonal(correlations(metrics)),
+        "off_diagonal": off_diagonal(covariance),  # also that of Cov_q(z)[z] (Eq. 5)
+        "kl": metrics["kl"],
+        "active": int((np.diag(covariance) >= INACTIVE_BELOW).sum()),
+        "accuracy": np.mean(attributes["accuracy"]) if attributes else math.nan,
+        "balanced accuracy": np.mean(attributes["balanced"]) if attributes else math.nan,
+    } | metrics["other_errors"]  # fmt: skip
 
 
 def per_run(shown: ProfileResults, readings: bool = False) -> pd.DataFrame:
     """One row per run (of the other readings, if asked): setting, weight, seed and scores.
 
-    SAP is times 100 on CelebA, as the paper has it there. Scores are NaN on chairs alone, which has
-    none; the correlation where fewer than two latents are in use.
+    SAP is times 100 on CelebA, as the paper has it there. NaN are the scores of chairs, which has
+    none; the correlation where fewer than two latents are in use; accuracies, the means over
+    attributes, but on CelebA.
     """
     rows = [one_run(r, shown.data) for r in (shown.readings if readings else shown.results)]
     return pd.DataFrame(rows, columns=list(one_run(shown.results[0], shown.data)))
@@ -223,16 +239,16 @@ def per_run(shown: ProfileResults, readings: bool = False) -> pd.DataFrame:
 
 def per_setting(shown: ProfileResults, metrics: tuple[str, ...] = tuple(METRICS)) -> pd.DataFrame:
     """One row per setting, in the plan's order: n, and for each metric its mean and `_half`, the
-    half-width of its 95 % interval over seeds (NaN for one seed).
+    half-width of its 95 % interval over the seeds that have it (NaN for one seed).
     """
     rows = []
     for keys, group in per_run(shown).groupby(["label", "objective", "weight"], sort=False):
         row = dict(zip(("label", "objective", "weight"), keys)) | {"n": len(group)}
         for metric in metrics:
-            values = group[metric].to_numpy()
-            found = interval(values) if np.isfinite(values).all() else None
+            values = group[metric].dropna().to_numpy(float)
+            found = interval(values) if len(values) else None
             row[metric] = found.mean if found else math.nan
-            row[f"{metric}_half"] = found.half if found and len(group) > 1 else math.nan
+            row[f"{metric}_half"] = found.half if len(values) > 1 else math.nan
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -251,15 +267,37 @@ def paired(a: pd.Series, b: pd.Series) -> np.ndarray:
 # --- text ---
 
 
+def brief(label: str) -> str:
+    """A model's label as titles write it: DIP-VAE-I (10)."""
+    return re.sub(r"\((beta|lambda_od) ", "(", label)
+
+
+def together(labels: list[str]) -> str:
+    """Several models in short: VAE, beta-VAE (4, 60)."""
+    weights = {}
+    for label in labels:
+        name, _, weight = brief(label).rstrip(")").partition(" (")
+        weights.setdefault(name, []).append(weight)
+    return ", ".join(
+        f"{name} ({', '.join(its)})" if any(its) else name for name, its in weights.items()
+    )
+
+
 def number(value: float, metric: str, scale: int = 1) -> str:
     """A score as tables write it."""
     return f"{value:.{2 if metric == 'sap' and scale == 100 else DIGITS.get(metric, 4)}f}"
 
 
-def with_half(value: float, half: float, metric: str, scale: int = 1) -> str:
-    """A mean and, where there is one, the half-width of its interval."""
-    text = number(value, metric, scale)
-    return text if math.isnan(half) else f"{text} ± {number(half, metric, scale)}"
+def with_half(value: float, half: float, metric: str, scale: int = 1, change: bool = False) -> str:
+    """A mean and the half-width of its interval, where there is one that stays within what the
+    score can be (WITHOUT_HALF), or what is told is a change; nothing for NaN.
+    """
+    if math.isnan(value):
+        return ""
+    text, top = number(value, metric, scale), LARGEST.get(metric, math.inf)
+    top *= scale if metric == "sap" else 1
+    within = value - half >= 0 and value + half <= top or change and not math.isnan(half)
+    return f"{text} ± {number(half, metric, scale)}" if within else text
 
 
 def from_to(found: Interval, metric: str, scale: int = 1) -> str:

@@ -24,6 +24,12 @@ from replication.show.summary import (
     with_half,
 )
 
+
+def row_labels(shown: ProfileResults) -> list[str]:
+    """The rows of Table 1 on a data set, in its order."""
+    return [settings.label for settings in profiles.table_1(shown.data)]
+
+
 # --- Table 1 ---
 
 
@@ -49,18 +55,16 @@ def table_1_notes(shown: ProfileResults) -> str:
     """What a reader of Table 1 must know: stand-ins, the standing of published values, rows whose
     models learnt nothing.
     """
-    verified = all(row["verified"] for row in published.table_1(shown.data).values())
-    return notes(shown, verified, [s.label for s in profiles.table_1(shown.data)])
+    return notes(shown, published.table_1(shown.data), row_labels(shown))
 
 
 def table_2_notes(shown: ProfileResults) -> str:
     """The same of Table 2."""
-    verified = all(row["verified"] for row in published.table_2()["rows"].values())
-    return notes(shown, verified, [s.label for s in table_2_models(shown)])
+    return notes(shown, published.table_2()["rows"], [s.label for s in table_2_models(shown)])
 
 
-def notes(shown: ProfileResults, verified: bool, labels: list[str]) -> str:
-    """The notes below a table that has published values and these models."""
+def notes(shown: ProfileResults, paper: dict, labels: list[str]) -> str:
+    """The notes below a table that has these published rows and these models."""
     said = []
     if shown.results[0]["data"]["source"] == "stand-in":
         title = profiles.DATA_SETS[shown.data].title
@@ -68,7 +72,7 @@ def notes(shown: ProfileResults, verified: bool, labels: list[str]) -> str:
             f"**Ours are of {escaped(shown.data_name)}, not of {title}: they cannot be compared "
             "with the published values.**"
         )
-    if not verified:
+    if not all(row["verified"] for row in paper.values()):
         said.append(published.UNVERIFIED_NOTE + ".")
     return " ".join(said + collapsed(shown, labels))
 
@@ -77,7 +81,7 @@ def collapsed(shown: ProfileResults, labels: list[str]) -> list[str]:
     """Which of these models ignore their latents, a sentence each."""
     runs, said = per_run(shown), []
     for label in labels:
-        kl = runs[runs["label"] == label]["kl"]
+        kl = by_seed(runs, label, "kl")
         if few := int((kl < COLLAPSED_BELOW).sum()):
             below = f"(KL below {COLLAPSED_BELOW} nats)"
             said.append(f"{label}: {few} of {len(kl)} runs ignore their latents {below}.")
@@ -103,22 +107,20 @@ def table_2(shown: ProfileResults) -> pd.DataFrame:
     """
     paper, first = published.table_2(), shown.results[0]["metrics"]["attributes"]
     names = [name for name in paper["attributes"] if name in first["names"]]
-    columns = [first["names"].index(name) for name in names]
 
-    def row(method: str, values: np.ndarray, balanced: np.ndarray) -> dict:
-        cells = dict(zip(names, values[columns]))
-        cells |= {"mean": values[columns].mean(), "mean, balanced": balanced[columns].mean()}
+    def row(method: str, accuracy: np.ndarray, balanced: np.ndarray) -> dict:
+        plain, fair = (pd.Series(x, first["names"])[names] for x in (accuracy, balanced))
+        cells = plain.to_dict() | {"mean": plain.mean(), "mean, balanced": fair.mean()}
         return {"method": method} | {name: f"{value:.1f}" for name, value in cells.items()}
-
-    def of_model(settings: Settings, kind: str) -> np.ndarray:
-        runs = [r for r in shown.results if Settings(**r["settings"]) == settings]
-        return np.mean([run["metrics"]["attributes"][kind] for run in runs], axis=0)
 
     guess = np.full(len(first["names"]), 50.0)
     rows = [row("the more frequent class", np.array(first["majority"]), guess)]
     for prefix, words in (("", ""), ("single_", ", one latent")):
         for settings in table_2_models(shown):
-            found = (of_model(settings, prefix + kind) for kind in ("accuracy", "balanced"))
+            own = [r["metrics"]["attributes"] for r in shown.results
+                   if Settings(**r["settings"]) == settings]  # fmt: skip
+            kinds = (prefix + "accuracy", prefix + "balanced")
+            found = (np.mean([attributes[kind] for attributes in own], axis=0) for kind in kinds)
             rows.append(row(settings.label + words, *found))
     for key, reference in paper["rows"].items():
         known = reference["accuracy"]
@@ -136,9 +138,9 @@ def readings(shown: ProfileResults) -> pd.DataFrame:
     """What another reading of the paper does to a model: the score so read, and its change, taken
     seed by seed, with the 95 % interval (Student's t) and the number of seeds.
     """
-    runs, others, rows = per_run(shown), per_run(shown, readings=True), []
-    for label, group in others.groupby("label", sort=False):
-        reading = group["reading"].iloc[0]
+    runs, others = per_run(shown), per_run(shown, readings=True)
+    rows = []
+    for label, reading in others[["label", "reading"]].drop_duplicates().itertuples(index=False):
         model = label.removesuffix(f", {reading}")
         rows.append({"reading": reading, "model": model} | changes(runs, model, others, label))
     return pd.DataFrame(rows or [{"reading": f"none was run in the {shown.profile} profile"}])
@@ -149,10 +151,8 @@ def longer(short: ProfileResults, long: ProfileResults) -> pd.DataFrame:
     from the shorter, seed by seed, with the 95 % interval and the number of seeds.
     """
     before, after = per_run(short), per_run(long)
-    labels = dict.fromkeys(after["label"])
-    return pd.DataFrame(
-        [{"model": label} | changes(before, label, after, label) for label in labels]
-    )
+    labels = after["label"].unique()
+    return pd.DataFrame([{"model": x} | changes(before, x, after, x) for x in labels])
 
 
 def changes(before: pd.DataFrame, model: str, after: pd.DataFrame, label: str) -> dict[str, str]:
@@ -170,55 +170,33 @@ def other_scores(shown: ProfileResults) -> pd.DataFrame:
     """Table 1's models by other definitions of the reconstruction error and other thresholds of
     SAP's inactive latents, means over seeds.
     """
-    rows, scale = [], SAP_SCALE[shown.data]
-    for settings in profiles.table_1(shown.data):
-        label = settings.label
-        runs = [r["metrics"] for r in shown.results if Settings(**r["settings"]).label == label]
-        own = runs[0]["sap"]["inactive_below"]
-        thresholds = {own: [m["sap"]["score"] for m in runs]}
-        for other in runs[0]["sap"]["score_with_inactive_below"]:
-            values = [m["sap"]["score_with_inactive_below"][other] for m in runs]
-            thresholds[float(other)] = values
-        row = {
-            "method": label,
-            "squared error at mu (ours)": np.mean([m["reconstruction_error"] for m in runs]),
-            "squared error at z ~ q(z|x)": np.mean([m["other_errors"]["sampled"] for m in runs]),
-            "absolute error at mu": np.mean([m["other_errors"]["absolute"] for m in runs]),
-        }
-        for below in sorted(thresholds):
-            name = f"SAP, inactive below {below:g}" + (" (ours)" if below == own else "")
-            row[name] = scale * np.mean(thresholds[below])
-        rows.append(row)
-    return pd.DataFrame(rows)
+    runs = per_run(shown)
+    titles = {
+        "reconstruction_error": "squared error at mu (ours)",
+        "sampled": "squared error at z ~ q(z|x)",
+        "absolute": "absolute error at mu",
+    }
+    thresholds = [column for column in runs if column.startswith("SAP, inactive below")]
+    means = runs.groupby("label")[[*titles, *thresholds]].mean().loc[row_labels(shown)]
+    return means.rename(columns=titles).rename_axis("method").reset_index()
 
 
 def spread(shown: ProfileResults) -> pd.DataFrame:
     """Standard deviation of a score over seeds (pooled over settings), and of the score itself on
     one model; models that ignore their latents, whose SAP is 0 whatever the seed, are left out.
-
-    SAP's own: from its two halves of the test images (half their difference is the deviation of the
-    whole); Z-diff's: from two draws of its pairs.
     """
-    used = [r for r in shown.results if r["metrics"]["kl"] >= COLLAPSED_BELOW] or shown.results
-    runs, scale = per_run(shown), SAP_SCALE[shown.data]
-    runs = runs[runs["kl"] >= COLLAPSED_BELOW]
-    own = {
-        "sap": [scale * np.ptp(r["metrics"]["sap"]["score_of_halves"]) / 2 for r in used],
-        "zdiff": [
-            (r["metrics"]["zdiff"]["accuracy"] - r["metrics"]["zdiff"]["accuracy_again"])
-            / math.sqrt(2)
-            for r in used
-        ],
-    }
-    rows = []
-    for metric, values in own.items():
-        groups = [g[metric].to_numpy() for _, g in runs.groupby("label") if len(g) > 1]
-        freedom = sum(len(g) - 1 for g in groups)
-        squares = sum((len(g) - 1) * g.var(ddof=1) for g in groups)
-        over_seeds = math.sqrt(squares / freedom) if groups else math.nan
-        of_itself = math.sqrt(np.mean(np.square(values)))
-        row = {"score": METRICS[metric], "over seeds": over_seeds, "of the score itself": of_itself}
-        rows.append(row)
+    runs, rows = per_run(shown), []
+    used = runs[runs["kl"] >= COLLAPSED_BELOW]
+    for metric in ("sap", "zdiff"):
+        groups = used.groupby("label")[metric]
+        freedom = groups.count() - 1
+        squares = (freedom * groups.var()).sum()  # of one run alone there is no variance
+        own = (used if len(used) else runs)[f"{metric} itself"]
+        rows.append({
+            "score": METRICS[metric],
+            "over seeds": math.sqrt(squares / freedom.sum()) if freedom.sum() else math.nan,
+            "of the score itself": math.sqrt((own**2).mean()),
+        })  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -227,32 +205,29 @@ def spread(shown: ProfileResults) -> pd.DataFrame:
 
 def first_seeds(shown: ProfileResults) -> list[tuple[str, dict]]:
     """Label and metrics of the first seed of each row of Table 1."""
-    labels = [settings.label for settings in profiles.table_1(shown.data)]
     found = {Settings(**r["settings"]).label: r["metrics"] for r in reversed(shown.results)}
-    return [(label, found[label]) for label in labels]
+    return [(label, found[label]) for label in row_labels(shown)]
 
 
 def covariances(shown: ProfileResults) -> pd.DataFrame:
-    """How far from diagonal: mean |correlation| of the latents in use and mean |C_ij| of all, over
-    seeds; how many are in use; the range of both diagonals of the first seed.
+    """How far from diagonal: mean |correlation| of the latents in use (of the runs that have two)
+    and mean |C_ij| of all, over seeds; how many are in use; the range of both diagonals of the
+    first seed.
     """
-    runs, rows = per_run(shown), []
+    means, rows = per_setting(shown, ("correlation", "off_diagonal", "active")), []
+    means = means.set_index("label")
     for label, metrics in first_seeds(shown):
-        own = runs[runs["label"] == label]
-        two = own["correlation"].dropna()  # of runs that have two latents in use
-        means = np.diag(metrics["covariance_of_means"])
-        total = means + np.array(metrics["mean_variance"])
-        cells = {"mean |correlation|": two, "mean |C_ij|, i != j": own["off_diagonal"]}
-        found = {
-            name: interval(values.to_numpy()) if len(values) else None
-            for name, values in cells.items()
-        }
-        halves = {name: i.half if i.n > 1 else math.nan for name, i in found.items() if i}
-        rows.append({"method": label, "seeds": len(own)} | {
-            name: with_half(i.mean, halves[name], name) if i else "" for name, i in found.items()
-        } | {
-            "latents in use": number(own["active"].mean(), "active"),
-            "Var of mu, seed 0": f"{means.min():.2f} to {means.max():.2f}",
-            "Var of z, seed 0": f"{total.min():.2f} to {total.max():.2f}",
+        own = means.loc[label]
+        of_mu = np.diag(metrics["covariance_of_means"])
+        of_z = of_mu + np.array(metrics["mean_variance"])
+        rows.append({
+            "method": label, "seeds": int(own["n"]),
+            "mean |correlation|":
+                with_half(own["correlation"], own["correlation_half"], "correlation"),
+            "mean |C_ij|, i != j":
+                with_half(own["off_diagonal"], own["off_diagonal_half"], "off_diagonal"),
+            "latents in use": number(own["active"], "active"),
+            "Var of mu, seed 0": f"{of_mu.min():.2f} to {of_mu.max():.2f}",
+            "Var of z, seed 0": f"{of_z.min():.2f} to {of_z.max():.2f}",
         })  # fmt: skip
     return pd.DataFrame(rows)

@@ -10,10 +10,12 @@ from PIL import Image
 
 from dipvae_src.models import SIDE
 from dipvae_src.settings import Settings
-from replication.show.summary import ProfileResults
+from replication.show import figures
+from replication.show.summary import ProfileResults, together
 
 GREYS, COLOURS = 16, 64  # of the animation
 USED_ABOVE = 0.05  # nats of KL; a latent below is labelled as off
+MOST_ROWS = {2: 10, 3: 4}  # latents of a sheet in the figure at most: of grey pictures, of coloured
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Sheet:
     label: str
     pixels: np.ndarray
     rows: list[str]
+    used: int = 0  # latents in use, of so many
+    latents: int = 0
 
 
 def sheets(shown: ProfileResults, results_dir: str | Path) -> list[Sheet]:
@@ -42,28 +46,47 @@ def sheets(shown: ProfileResults, results_dir: str | Path) -> list[Sheet]:
         for latent in np.argsort(kl)[::-1][: pixels.shape[0] // SIDE - 2].tolist():
             use = factor_of(sap, latent) if kl[latent] > USED_ABOVE else "off"
             rows.append(", ".join(filter(None, (f"KL {kl[latent]:.2f}", use))))
-        found.append(Sheet(Settings(**result["settings"]).label, pixels, rows))
+        label, used = Settings(**result["settings"]).label, int((kl > USED_ABOVE).sum())
+        found.append(Sheet(label, pixels, rows, used, len(kl)))
     return found
 
 
-def figure(sheets: list[Sheet], title: str) -> plt.Figure:
-    """All sheets side by side, each row labelled; shapes dark on white, colours as they are."""
-    across = 3 if len(sheets) > 4 else 2
-    down = -(-len(sheets) // across)
-    made, axes = plt.subplots(
-        down, across, figsize=(16, 5.25 * down) if across == 3 else (10, 5 * down), squeeze=False
-    )
-    for axis, sheet in zip(axes.flat, sheets):
-        axis.imshow(sheet.pixels, cmap="gray_r", vmin=0, vmax=255)
-        axis.set(title=sheet.label, xticks=[])
-        axis.set_yticks(SIDE * np.arange(len(sheet.rows)) + SIDE // 2, sheet.rows, fontsize=8)
-        axis.tick_params(length=0)
-        axis.yaxis.tick_right()
-        axis.grid(False)
-    for unused in axes.flat[len(sheets) :]:
-        unused.set_axis_off()
-    made.suptitle(title, fontsize=11)
-    return made
+def most_and_fewest(sheets: list[Sheet]) -> str:
+    """Which models have most latents in use, and which fewest."""
+    said = []
+    for words, choose in (("most", max), ("fewest", min)):
+        count = choose(sheet.used for sheet in sheets)
+        models = together([sheet.label for sheet in sheets if sheet.used == count])
+        said.append(f"{words} by {models}, {count} of {sheets[0].latents}")
+    return f"Latents in use: {'; '.join(said)}"
+
+
+def figure(sheets: list[Sheet]) -> plt.Figure:
+    """All sheets in two columns, each row labelled, without the rows of latents that are off;
+    shapes dark on white, colours as they are.
+    """
+    half = -(-len(sheets) // 2)
+    columns = [sheets[:half], sheets[half:]]
+    counts = [[2 + min(s.used, MOST_ROWS[s.pixels.ndim], len(s.rows) - 2) for s in its]
+              for its in columns]  # fmt: skip
+    heights = [sum(its) + 1.4 * len(its) for its in counts]  # each with a title
+    made = plt.figure(figsize=(figures.WIDTH, 0.7 + 0.245 * max(heights)))
+    for part, its, rows, height in zip(made.subfigures(1, 2), columns, counts, heights):
+        rest = max(heights) - height + 0.01  # of a column that is shorter than the other
+        ratios = [count + 1.4 for count in rows] + [rest]
+        axes = part.subplots(len(ratios), 1, height_ratios=ratios)
+        for axis, sheet, count in zip(axes, its, rows):
+            axis.imshow(sheet.pixels[: count * SIDE], cmap="gray_r", vmin=0, vmax=255)
+            title = f"{sheet.label}: {sheet.used} of {sheet.latents} latents in use"
+            axis.set_title(title, loc="left")
+            axis.set_xticks([])
+            axis.set_yticks(SIDE * np.arange(count) + SIDE // 2, sheet.rows[:count], fontsize=8)
+            axis.tick_params(length=0)
+            axis.yaxis.tick_right()
+            axis.grid(False)
+            axis.set_anchor("NW")
+        axes[-1].set_axis_off()
+    return figures.heading(made, most_and_fewest(sheets))
 
 
 def frame(cells: np.ndarray) -> Image.Image:
@@ -72,9 +95,8 @@ def frame(cells: np.ndarray) -> Image.Image:
     """
     if cells.ndim == 2:
         return Image.fromarray(255 - np.pad(cells, 2)).quantize(GREYS)
-    return Image.fromarray(np.pad(cells, ((2, 2), (2, 2), (0, 0)), constant_values=255)).quantize(
-        COLOURS
-    )
+    padded = np.pad(cells, ((2, 2), (2, 2), (0, 0)), constant_values=255)
+    return Image.fromarray(padded).quantize(COLOURS)
 
 
 def factor_of(sap: dict | None, latent: int) -> str:

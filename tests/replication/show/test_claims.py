@@ -88,10 +88,16 @@ def test_differences_are_taken_seed_by_seed_and_shown():
     shown = world(vae=vae, i10=dict(zdiff=[41.0, 57.0, 73.0], error=0.002))
     assert answers(shown)["higher Z-diff"] == "undecided (about 4 seeds would decide it)"
     row = claims.verdicts(shown).iloc[0]
-    assert row.iloc[2].startswith("Z-diff (%) of I (10) less that of VAE: 2.0 (-0.5 to 4.5, n = 3)")
-    assert "rec. error of VAE x 1.25 less that of I (10): 0.0005 (0.0005 to 0.0005" in row.iloc[2]
-    assert "SAP of beta 60 - 0.05 less that of I (10)" in claims.verdicts(shown).iloc[3, 2]
-    assert "Z-diff (%) of I (10) + 2 less that of beta 60" in claims.verdicts(shown).iloc[3, 2]
+    assert row.iloc[2].startswith(
+        "Z-diff (%) of DIP-VAE-I (lambda_od 10) less that of VAE: 2.0 (-0.5 to 4.5, n = 3)"
+    )
+    error = (
+        "rec. error of VAE x 1.25 less that of DIP-VAE-I (lambda_od 10): 0.0005 (0.0005 to 0.0005"
+    )
+    assert error in row.iloc[2]
+    both = claims.verdicts(shown).iloc[3, 2]
+    assert "SAP of beta-VAE (beta 60) - 0.05 less that of DIP-VAE-I (lambda_od 10)" in both
+    assert "Z-diff (%) of DIP-VAE-I (lambda_od 10) + 2 less that of beta-VAE (beta 60)" in both
     steady = world(vae=vae, i10=dict(zdiff=[42.0, 57.1, 71.9], error=0.002))
     assert answers(steady)["higher Z-diff"] == "reproduced"
 
@@ -234,7 +240,7 @@ def test_decorrelated_takes_two_latents_in_use():
     for result in shown.results:
         if result["settings"]["objective"] == "dip-vae-i":
             result["metrics"]["covariance_of_means"][1][1] = 0.001
-    few = "undecided (the VAE or I (10) has fewer than two latents in use)"
+    few = "undecided (the VAE or DIP-VAE-I (lambda_od 10) has fewer than two latents in use)"
     assert answers(shown)["decorrelates"] == few
     for name in ("vae", "i10"):
         silent = {name: (*RIGHT[name][:3], 0.1, 0.05)}

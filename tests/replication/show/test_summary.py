@@ -128,13 +128,14 @@ def test_night_is_shown_beside_evening_alone(tmp_path):
 # --- numbers ---
 
 
-def a_result(covariance):
-    return {"metrics": {"covariance_of_means": covariance}}
+def mean_correlation(covariance) -> float:
+    metrics = {"covariance_of_means": np.asarray(covariance).tolist()}
+    return summary.off_diagonal(summary.correlations(metrics))
 
 
 def test_off_diagonal_by_hand():
-    found = a_result([[9.0, 1.0, -2.0], [1.0, 9.0, 3.0], [-2.0, 3.0, 9.0]])
-    assert summary.off_diagonal(found) == 2.0
+    matrix = np.array([[9.0, 1.0, -2.0], [1.0, 9.0, 3.0], [-2.0, 3.0, 9.0]])
+    assert summary.off_diagonal(matrix) == 2.0
 
 
 def test_correlation_by_hand():
@@ -143,16 +144,17 @@ def test_correlation_by_hand():
     covariance[0, 1] = covariance[1, 0] = 2.0
     covariance[0, 2] = covariance[2, 0] = -1.0
     covariance[0, 3] = covariance[3, 0] = 0.06  # a correlation of nearly 1
-    assert summary.correlation(a_result(covariance.tolist())) == pytest.approx((0.25 + 0.5) / 3)
-    assert summary.correlation(a_result((0.01 * np.eye(2)).tolist())) == 0.0  # at the threshold: on
+    assert mean_correlation(covariance) == pytest.approx((0.25 + 0.5) / 3)
+    found = summary.correlations({"covariance_of_means": covariance.tolist()})
+    assert found[0, :3].tolist() == [1.0, 0.25, -0.5] and np.isnan(found[3]).all()
+    assert mean_correlation(0.01 * np.eye(2)) == 0.0  # at the threshold: on
     for variances in ([1.0, 0.009], [0.0, 0.0]):
-        assert math.isnan(summary.correlation(a_result(np.diag(variances).tolist())))
+        assert math.isnan(mean_correlation(np.diag(variances)))
 
 
 def test_the_scale_of_a_latent_leaves_its_correlation_alone():
     covariance = np.array([[1.0, 0.5], [0.5, 1.0]])
-    scaled = covariance * np.outer([3.0, 0.2], [3.0, 0.2])
-    assert summary.correlation(a_result(scaled.tolist())) == pytest.approx(0.5)
+    assert mean_correlation(covariance * np.outer([3.0, 0.2], [3.0, 0.2])) == pytest.approx(0.5)
 
 
 def test_per_setting_uses_every_seed(shown):
@@ -204,7 +206,35 @@ def test_a_difference_is_written_with_its_interval_and_seeds(values, metric, tex
     assert summary.from_to(interval(np.array(values)), metric) == text
 
 
-def test_titles_say_what_is_left_out_and_what_differs(shown):
+@pytest.mark.parametrize(
+    ("value", "half", "metric", "scale", "text"),
+    [
+        (0.21, 0.025, "sap", 1, "0.210 ± 0.025"),
+        (0.234, 0.387, "sap", 1, "0.234"),  # reaches below 0
+        (0.9, 0.2, "sap", 1, "0.900"),  # and above 1
+        (5.0, 2.5, "sap", 100, "5.00 ± 2.50"),
+        (96.0, 5.0, "zdiff", 100, "96.0"),
+        (0.03, 0.03, "reconstruction_error", 1, "0.0300 ± 0.0300"),
+        (0.2, math.nan, "sap", 1, "0.200"),
+        (math.nan, math.nan, "correlation", 1, ""),
+    ],
+)
+def test_an_interval_is_printed_where_a_score_can_be(value, half, metric, scale, text):
+    assert summary.with_half(value, half, metric, scale) == text
+
+
+def test_an_interval_of_a_change_is_always_printed():
+    assert summary.with_half(-0.2, 0.1, "sap", change=True) == "-0.200 ± 0.100"
+    assert summary.with_half(0.2, math.nan, "sap", change=True) == "0.200"
+
+
+def test_models_in_short():
+    labels = [s.label for s in profiles.table_1()]
+    assert [summary.brief(label) for label in labels[::3]] == ["VAE", "DIP-VAE-I (10)"]
+    assert summary.together(labels) == "VAE, beta-VAE (4, 60), DIP-VAE-I (10), DIP-VAE-II (5, 500)"
+
+
+def test_conditions_say_what_is_left_out_and_what_differs(shown):
     assert (
         "smoke profile: width 32 instead of 1200, 60 steps instead of 100,000" in shown.conditions
     )

@@ -1,6 +1,9 @@
 """Traversals as sheets left them: labelled by what latents do, cut, and set in motion."""
 
+import dataclasses
+
 import made_up
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
@@ -63,4 +66,22 @@ def test_sheets_are_those_of_table_1_labelled_by_what_their_latents_do(tmp_path,
     assert found[0].rows[:4] == ["test images", "reconstructed", *uses]
     assert found[0].pixels.shape == (320, 128, 3)
     shown.results[0]["metrics"]["kl_per_latent"][1] = 0.01
-    assert traversals.sheets(shown, tmp_path)[0].rows[4] == "KL 0.01, off"
+    sheet = traversals.sheets(shown, tmp_path)[0]
+    assert sheet.rows[4] == "KL 0.01, off" and (sheet.used, sheet.latents) == (2, 10)
+
+
+@pytest.mark.parametrize(("channels", "drawn"), [(1, [2 + 6, 2]), (3, [2 + 4, 2])])
+def test_rows_of_latents_that_are_off_are_not_drawn(channels, drawn):
+    """Of eight rows six are in use; colour shows four at most."""
+    shape = ((2 + 8) * 64, 3 * 64, 3)[: 2 if channels == 1 else 3]
+    rows = ["test images", "reconstructed", *(f"KL {k}.00" for k in range(8, 0, -1))]
+    busy = traversals.Sheet("VAE", np.zeros(shape, np.uint8), rows, used=6, latents=10)
+    idle = dataclasses.replace(busy, label="beta-VAE (beta 4)", used=0)
+    figure = traversals.figure([busy, idle])
+    axes = [axis for axis in figure.axes if axis.images]
+    assert [axis.images[0].get_array().shape[0] // 64 for axis in axes] == drawn
+    labels = [text.get_text() for text in axes[0].get_yticklabels()]
+    assert labels == rows[: drawn[0]]
+    title = "Latents in use: most by VAE, 6 of 10; fewest by beta-VAE (4), 0 of 10"
+    assert figure.get_suptitle().replace("\u00a0", " ") == title
+    plt.close(figure)

@@ -1,0 +1,59 @@
+"""What the results say in a sentence, for the titles of figures: made from the numbers, so that it
+is true of whatever they are. A difference is decided where its 95 % interval leaves out 0.
+"""
+
+from replication.show.statistics import interval
+from replication.show.summary import (
+    ProfileResults,
+    brief,
+    by_seed,
+    paired,
+    per_run,
+    per_setting,
+    together,
+)
+from replication.show.tables import row_labels
+
+
+def change_from_vae(shown: ProfileResults, label: str, metric: str) -> int:
+    """1 or -1 where a model's score lies above or below the VAE's, seed by seed; 0: not decided."""
+    runs, vae = per_run(shown), row_labels(shown)[0]
+    return interval(paired(by_seed(runs, label, metric), by_seed(runs, vae, metric))).sign
+
+
+def best_scores(shown: ProfileResults) -> str:
+    """Which setting has the highest mean of each score, and whether the VAE's is below it."""
+    means, vae, said = per_setting(shown).set_index("label"), row_labels(shown)[0], []
+    for metric, name in (("sap", "SAP"), ("zdiff", "Z-diff")):
+        top = means[metric].idxmax()
+        sign = change_from_vae(shown, top, metric)
+        told = "above the VAE's" if sign > 0 else "not told apart from the VAE's"
+        said.append(f"{name}: {brief(top)}" + ("" if top == vae else f", {told}"))
+    return f"Highest {said[0]}; highest {said[1]}"
+
+
+def changes_from_vae(shown: ProfileResults) -> str:
+    """Which models of Table 1 raise or lower each score, and how many changes are open."""
+    models, said, decided = row_labels(shown)[1:], [], 0
+    for metric, name in (("sap", "SAP"), ("zdiff", "Z-diff")):
+        signs = {label: change_from_vae(shown, label, metric) for label in models}
+        for sign, verb in ((1, "rises"), (-1, "falls")):
+            if labels := [label for label, its in signs.items() if its == sign]:
+                said.append(f"{name} {verb} with {together(labels)}")
+                decided += len(labels)
+    still_open = f"{2 * len(models) - decided} of {2 * len(models)} changes are undecided"
+    return "; ".join(["From the VAE", *said, still_open]).replace(";", ":", 1)
+
+
+def least_correlated(shown: ProfileResults) -> str:
+    """The model of Table 1 whose latents in use are least correlated, beside the VAE."""
+    runs, labels = per_run(shown).dropna(subset="correlation"), row_labels(shown)
+    means = runs[runs["label"].isin(labels)].groupby("label")["correlation"].mean()
+    if not len(means):
+        return "No model has two latents in use"
+    least, vae = means.idxmin(), labels[0]
+    said = f"Least correlated latents: {brief(least)}, mean |r| {means[least]:.2f}"
+    if least == vae or vae not in means:
+        return said
+    lower = paired(*(by_seed(runs, label, "correlation") for label in (vae, least))) > 0
+    return f"{said}; the VAE's: {means[vae]:.2f} (lower in {lower.sum()} of {len(lower)} seeds)"
