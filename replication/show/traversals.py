@@ -86,7 +86,9 @@ def figure(sheets: list[Sheet]) -> plt.Figure:
             axis.grid(False)
             axis.set_anchor("NW")
         axes[-1].set_axis_off()
-    return figures.heading(made, most_and_fewest(sheets))
+    figures.heading(made, most_and_fewest(sheets))
+    made.draw_without_rendering()  # a second pass makes room for long labels beside square pixels
+    return made
 
 
 def frame(cells: np.ndarray) -> Image.Image:
