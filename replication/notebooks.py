@@ -112,6 +112,11 @@ MATH = re.compile(
     re.DOTALL,
 )
 IMAGES = ("image/png", "image/jpeg", "image/gif")
+# Lines of text no longer than 90 characters; printed columns stay columns, and scroll on a phone.
+STYLE = (
+    "<style>.jp-RenderedMarkdown :is(p, li, blockquote) {max-width: 36rem}"
+    ".jp-OutputArea-output pre {white-space: pre; word-break: normal; overflow-x: auto}</style>"
+)
 
 
 def write_html(document: nbformat.NotebookNode, path: Path) -> None:
@@ -138,7 +143,7 @@ def write_html(document: nbformat.NotebookNode, path: Path) -> None:
     page = re.sub(r'(href="[\w./-]+)\.ipynb"', r'\1.html"', offline(page))  # between notebooks
     names = {file.stem for file in (ROOT / "notebooks").glob("[0-9]*.ipynb")} - {"03_train"}
     links = navigation(path.stem, sorted(names | {path.stem}))
-    page = re.sub(r"<body[^>]*>", lambda match: match.group(0) + links, page, count=1)
+    page = re.sub(r"<body[^>]*>", lambda match: match.group(0) + STYLE + links, page, count=1)
     page = (links + "</body>").join(page.rsplit("</body>", 1))
     write_whole(path, page.encode())
 
