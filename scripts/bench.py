@@ -57,21 +57,20 @@ WARM_UP = 2  # training steps before the clock starts
 SOME_IMAGES = 8_192  # that the plain loop draws from
 
 
-def race(
-    title: str, size: dict, works: dict[str, Callable[[], float]], unit: str = "images/s",
-    ratios: dict[str, tuple[str, str]] | None = None,
-) -> dict:  # fmt: skip
-    """Measure works in turns; by name median and spread of each, and of the ratios asked for."""
+def race(title: str, size: dict, works: dict, unit: str = "images/s", **ratios: str) -> dict:
+    """Measure works in turns; by name median and spread of each, and of ratios "one / other"."""
     print(f"\n{title}")
     rounds = [{name: work() for name, work in works.items()} for _ in range(size["rounds"])]
-    rates = {(name, unit): [its[name] for its in rounds] for name in works}
-    for name, (one, other) in (ratios or {}).items():
-        rates[name, f"{one} / {other}"] = [its[one] / its[other] for its in rounds]
+    pairs = [(name, ratio.split(" / ")) for name, ratio in ratios.items()]
+    for its in rounds:
+        its |= {name: its[a] / its[b] for name, (a, b) in pairs}
     found = {}
-    for (name, what), values in rates.items():
+    for name in rounds[0]:
+        values = [its[name] for its in rounds]
         kept = rounded([median(values), min(values), max(values)], 4)
         found[name] = dict(zip(("median", "low", "high"), kept)) | {"rounds": len(values)}
         shown = [f"{v:,.0f}" if v >= 100 else f"{v:.3g}" for v in kept]
+        what = ratios.get(name, unit)
         print(f"  {name:<24}{shown[0]:>9}  {' - '.join(shown[1:]):<19} {what}", flush=True)
     return found
 
@@ -99,11 +98,10 @@ def rate(size: dict, settings: Settings, device: torch.device, loop: Callable) -
 
 def ours(size: dict, settings: Settings, data: packed.Packed) -> float:
     """Images per second of train.train."""
-
-    def loop(steps: int, progress: Callable) -> None:
-        train(replace(settings, steps=steps), 0, data, progress)
-
-    return rate(size, settings, data.bits.device, loop)
+    return rate(
+        size, settings, data.bits.device,
+        lambda steps, progress: train(replace(settings, steps=steps), 0, data, progress),
+    )  # fmt: skip
 
 
 def plain_step(settings: Settings, data: packed.Packed) -> Callable[[torch.Tensor], None]:
@@ -124,21 +122,19 @@ def plain_step(settings: Settings, data: packed.Packed) -> Callable[[torch.Tenso
 
 def plain(size: dict, settings: Settings, data: packed.Packed, images: TensorDataset) -> float:
     """Images per second of the usual loop over a DataLoader: the better of two worker counts."""
-    device = data.bits.device
-    some = 2 if device.type == "cpu" else min(8, usable_cores())
+    device, batch = data.bits.device, settings.batch_size
+    on_gpu = device.type == "cuda"
 
     def loop(workers: int, steps: int, progress: Callable) -> None:
         step = plain_step(settings, data)
-        order = RandomSampler(images, replacement=True, num_samples=steps * settings.batch_size)
-        loader = DataLoader(
-            images, settings.batch_size, sampler=order, num_workers=workers,
-            pin_memory=device.type == "cuda",
-        )  # fmt: skip
-        for number, (batch,) in enumerate(loader, 1):
-            step(batch.to(device))
+        order = RandomSampler(images, replacement=True, num_samples=steps * batch)
+        told = dict(sampler=order, num_workers=workers, pin_memory=on_gpu)
+        for number, (some,) in enumerate(DataLoader(images, batch, **told), 1):
+            step(some.to(device))
             progress(number, steps)
 
-    return max(rate(size, settings, device, partial(loop, workers)) for workers in (0, some))
+    counts = (0, min(8, usable_cores()) if on_gpu else 2)
+    return max(rate(size, settings, device, partial(loop, workers)) for workers in counts)
 
 
 def floor(size: dict, settings: Settings, data: packed.Packed) -> float:
@@ -167,10 +163,10 @@ def training(size: dict, data: dict[str, packed.Packed]) -> list[dict]:
             "plain": partial(plain, size, settings, images, TensorDataset(some)),
             "floor": partial(floor, size, settings, images),
         }
-        ratios = {"ratio": ("ours", "plain"), "ratio_to_floor": ("ours", "floor")}
+        ratios = {"ratio": "ours / plain", "ratio_to_floor": "ours / floor"}
         about = {"network": name, "batch_size": settings.batch_size, "data": images.name}
         about |= {"device": images.bits.device.type, "threads": torch.get_num_threads()}
-        rows.append(about | race(f"Training {about}", size, works, ratios=ratios))
+        rows.append(about | race(f"Training {about}", size, works, **ratios))
     return rows
 
 
@@ -200,7 +196,7 @@ def sharing(size: dict, folder: str, network: str) -> dict:
     title = f"{network}: one process a core, or one process on all {cores} cores"
     batch = size["networks"][network].batch_size
     about = {"network": network, "batch_size": batch, "cores": cores}
-    return about | race(title, size, works, ratios={"ratio": ("processes", "threads")})
+    return about | race(title, size, works, ratio="processes / threads")
 
 
 # --- the rest ---

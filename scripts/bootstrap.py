@@ -11,6 +11,7 @@ must parse on the oldest Python that a reader may type `make` with: no syntax an
 import argparse
 import hashlib
 import importlib.util
+import operator
 import os
 import re
 import shutil
@@ -27,7 +28,6 @@ STAMP = os.path.join(VENV, ".complete")  # written last: a hash of what .venv wa
 OURS = os.path.join(VENV, ".made-by-make-env")  # written first: a folder without it is not ours
 LOG = os.path.join(VENV, "install.log")
 LOCK = os.path.join(ROOT, "requirements.lock")
-PYPROJECT = os.path.join(ROOT, "pyproject.toml")
 
 PYTHONS = ((3, 12), (3, 11))  # that the lock is made for
 TORCH_VERSION = "2.13.0"
@@ -65,34 +65,30 @@ def probe(python):
     return version_tuple(output_of(python, "-c", code).strip().replace(" ", ".")) or None
 
 
-def has_venv():
-    """Whether this interpreter can make a virtual environment."""
-    return all(importlib.util.find_spec(name) for name in ("venv", "ensurepip"))
-
-
-def choose_python(version=sys.version_info[:2], venv=has_venv, which=shutil.which, probe=probe):
+def choose_python(version=sys.version_info[:2], which=shutil.which, probe=probe):
     """The interpreter for .venv: this one (None), else python3.12 or python3.11 where it works."""
-    if version in PYTHONS and venv():
+    if version in PYTHONS and probe(sys.executable):
         return None
     for wanted in PYTHONS:
         path = which("python%d.%d" % wanted)
         if path and probe(path) == wanted:
             return path
+    this = "%d.%d" % version
     if version in PYTHONS:
         raise Refused(
-            "Python %d.%d cannot make a virtual environment: install its venv package (Debian, "
-            "Ubuntu: sudo apt install python%d.%d-venv), or %s" % (version + version + (ANOTHER,))
+            f"Python {this} cannot make a virtual environment: install its venv package (Debian, "
+            f"Ubuntu: sudo apt install python{this}-venv), or {ANOTHER}"
         )
     raise Refused(
-        "needs Python 3.11 or 3.12, this is %d.%d: install one (python.org, pyenv, conda), or %s"
-        % (version + (ANOTHER,))
+        f"needs Python 3.11 or 3.12, this is {this}: install one (python.org, pyenv, conda), or "
+        + ANOTHER
     )
 
 
 def check_make(version):
     """Refuse a make older than the Makefile is written for; "" where make did not start this."""
     if version and version_tuple(version) < (3, 81):
-        raise Refused("needs GNU make 3.81 or newer, this is %s: install a newer one" % version)
+        raise Refused(f"needs GNU make 3.81 or newer, this is {version}: install a newer one")
 
 
 def check_disk(path, gib, usage=shutil.disk_usage):
@@ -100,8 +96,8 @@ def check_disk(path, gib, usage=shutil.disk_usage):
     free = usage(path).free / 2.0**30
     if free < gib:
         raise Refused(
-            "needs %.1f GB of free disk for packages and data, %s has %.1f: free some, or use a "
-            "Python that has torch already: %s" % (gib, path, free, AS_IT_IS)
+            f"needs {gib:.1f} GB of free disk for packages and data, {path} has {free:.1f}: free "
+            f"some, or use a Python that has torch already: {AS_IT_IS}"
         )
 
 
@@ -121,8 +117,8 @@ def fingerprint(version=sys.version_info[:2], root=ROOT):
     """
     facts = (TORCH_VERSION, bool(shutil.which("nvidia-smi")), tuple(version), root)
     digest = hashlib.sha256(repr(facts).encode("utf-8", "surrogateescape"))
-    for path in (LOCK, PYPROJECT):
-        with open(os.path.join(root, os.path.basename(path)), "rb") as file:
+    for name in ("requirements.lock", "pyproject.toml"):
+        with open(os.path.join(root, name), "rb") as file:
             digest.update(file.read())
     return digest.hexdigest()
 
@@ -151,13 +147,13 @@ def empty_venv():
             "make VENV=none PYTHON=.venv/bin/python"
         )
     open(OURS, "wb").close()
-    stamp = os.path.basename(STAMP)
-    for name in sorted(os.listdir(VENV), key=lambda name: name != stamp):
-        path = os.path.join(VENV, name)
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)
-        elif path != OURS:
-            os.remove(path)
+    if os.path.exists(STAMP):
+        os.remove(STAMP)
+    for entry in os.scandir(VENV):
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path)
+        elif entry.path != OURS:
+            os.remove(entry.path)
 
 
 def pip(what, *arguments):
@@ -166,46 +162,37 @@ def pip(what, *arguments):
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environ.update(PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1", PYTHONUNBUFFERED="1")
     environ[lifeline.PARENT] = str(os.getpid())
-    command = [PYTHON, "-m", "replication.lifeline", "pip", "install", "--progress-bar", "off"]
-    command += arguments
+    run = subprocess.Popen(
+        (PYTHON, "-m", "replication.lifeline", "pip", "install", "--progress-bar", "off")
+        + ("--log", LOG) + arguments,
+        cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, close_fds=False,
+    )  # fmt: skip
     error = ""
-    with open(LOG, "ab") as log:
-        log.write(("\n$ " + " ".join(command) + "\n").encode("utf-8", "surrogateescape"))
-        run = subprocess.Popen(
-            command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            close_fds=False,
-        )  # fmt: skip
-        for line in run.stdout:
-            log.write(line)
-            log.flush()
-            line = line.decode("utf-8", "replace").strip()
-            if line.startswith("ERROR:"):
-                error = line[len("ERROR:") :].strip()
-            if sys.stdout.isatty() and line.startswith(("Collecting ", "Installing ")):
-                print("\r    %-74.74s" % line, end="", flush=True)
+    for line in run.stdout:
+        line = line.decode("utf-8", "replace").strip()
+        if line.startswith("ERROR: "):
+            error = line[len("ERROR: ") :]
+        if sys.stdout.isatty() and line.startswith(("Collecting ", "Installing ")):
+            print(f"\r    {line:74.74}", end="", flush=True)
     if sys.stdout.isatty():
-        print("\r%78s\r" % "", end="", flush=True)
+        print(f"\r{'':78}\r", end="", flush=True)
     if run.wait() != 0:
         raise Refused(
-            "could not install %s (%s): check the network (pypi.org, download.pytorch.org) and call"
-            " `make env` again, pip's own words are in .venv/install.log; or use a Python that has "
-            "it already: %s" % (what, error or "pip stopped with %d" % run.returncode, AS_IT_IS)
+            f"could not install {what} ({error or f'pip stopped with {run.returncode}'}): check "
+            "the network (pypi.org, download.pytorch.org) and call `make env` again, pip's own "
+            f"words are in .venv/install.log; or use a Python that has it already: {AS_IT_IS}"
         )
 
 
 def install_torch(cuda, pip=pip, platform=sys.platform):
     """torch apart from the lock: with CUDA libraries where a GPU is, else the CPU build alone."""
-    what = "torch==" + TORCH_VERSION
+    what = f"torch=={TORCH_VERSION}"
     if cuda:
-        pip(what, what)
-    elif platform == "darwin":
-        pip(what, "--no-deps", what)
-    else:  # the indexes that pip is set to come first: a mirror may have the build, or says no soon
-        build = what + "+cpu"
-        try:
-            pip(build, "--no-deps", build)
-        except Refused:
-            pip(build, "--no-deps", "--retries", "1", "--index-url", CPU_INDEX, build)
+        return pip(what, what)
+    if platform == "darwin":
+        return pip(what, "--no-deps", what)
+    what += "+cpu"  # from PyTorch's own index, or a mirror that pip is set to
+    return pip(what, "--no-deps", "--retries", "1", "--extra-index-url", CPU_INDEX, what)
 
 
 def make_venv():
@@ -219,14 +206,14 @@ def make_venv():
     environ = dict(os.environ, **{lifeline.PARENT: str(os.getpid())})
     command = [python, "-I", lifeline.__file__, "venv", VENV]
     if subprocess.call(command, env=environ, close_fds=False) != 0:
-        raise Refused("`%s -m venv .venv` failed (see above): %s" % (python, ANOTHER))
+        raise Refused(f"`{python} -m venv .venv` failed (see above): {ANOTHER}")
     # torch before the lock: the one most likely not to be had, and the lock has the last word
     size = "CUDA build with its libraries, 3 GB" if cuda else "CPU build, 200 MB; no CUDA found"
-    print("[2/4] torch %s (%s)" % (TORCH_VERSION, size), flush=True)
+    print(f"[2/4] torch {TORCH_VERSION} ({size})", flush=True)
     install_torch(cuda)
     with open(LOCK, encoding="utf-8") as file:
         packages = sum("==" in line for line in file)
-    print("[3/4] about %d packages (200 MB, a minute or two)" % packages, flush=True)
+    print(f"[3/4] about {packages} packages (200 MB, a minute or two)", flush=True)
     pip("requirements.lock", "--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", LOCK)
     print("[4/4] the project itself", flush=True)
     pip("the project", "--no-deps", "--no-build-isolation", "--no-index", "-e", ROOT)
@@ -259,25 +246,21 @@ def problems(requirements, installed):
     found = []
     for line in requirements:
         name, bounds = re.match(r"([\w.-]+)(.*)", line.replace(" ", "")).groups()
-        version = installed(name)
-        if version is None:
+        has = installed(name)
+        if has is None:
             found.append(line)
-            continue
-        has = version_tuple(version)
-        for sign, bound in re.findall(r"(>=|<|==)([0-9.]+)", bounds):
-            bound = version_tuple(bound)
-            if not {">=": has >= bound, "<": has < bound, "==": has == bound}[sign]:
-                found.append("%s (has %s)" % (line, version))
+        for sign, bound in re.findall(r"(>=|<|==)([0-9.]+)", bounds if has else ""):
+            compare = {">=": operator.ge, "<": operator.lt, "==": operator.eq}[sign]
+            if not compare(version_tuple(has), version_tuple(bound)):
+                found.append(f"{line} (has {has})")
     return found
 
 
 def check_interpreter(extras):
     """Refuse an interpreter that lacks what pyproject.toml asks for, these extras included."""
     if sys.version_info < (3, 11):
-        raise Refused(
-            "VENV=none: needs Python 3.11 or newer, %s is %d.%d: name another with PYTHON="
-            % ((sys.executable,) + sys.version_info[:2])
-        )
+        this = "%s is %d.%d" % ((sys.executable,) + sys.version_info[:2])
+        raise Refused(f"VENV=none: needs Python 3.11 or newer, {this}: name another with PYTHON=")
     import tomllib
     from importlib import metadata
 
@@ -288,17 +271,17 @@ def check_interpreter(extras):
             return None
         return version if name != "torch" or importlib.util.find_spec("torch") else None
 
-    with open(PYPROJECT, "rb") as file:
+    with open(os.path.join(ROOT, "pyproject.toml"), "rb") as file:
         project = tomllib.load(file)["project"]
-    extra = [line for name in ["data", *extras] for line in project["optional-dependencies"][name]]
-    found = ", ".join(problems(project["dependencies"] + extra, installed))
-    if found:
+    asked = project["dependencies"][:]
+    for name in ["data", *extras]:
+        asked += project["optional-dependencies"][name]
+    lacks = ", ".join(problems(asked, installed))
+    if lacks:
         raise Refused(
-            "VENV=none: %s lacks %s: install that there, or leave VENV=none out"
-            % (sys.executable, found)
+            f"VENV=none: {sys.executable} lacks {lacks}: install that there, or leave VENV=none out"
         )
-    torch = installed("torch")
-    print("VENV=none: %s has what is needed (torch %s)" % (sys.executable, torch), flush=True)
+    print(f"VENV=none: {sys.executable} has what is needed (torch {installed('torch')})")
 
 
 def set_up(quiet):
@@ -306,8 +289,8 @@ def set_up(quiet):
     other = choose_python()
     if other:
         if not os.path.exists(STAMP):
-            here = sys.version_info[:2]
-            print("Python %d.%d cannot be used: taking %s" % (here + (other,)), flush=True)
+            print("Python %d.%d cannot be used: taking %s" % (sys.version_info[:2] + (other,)))
+            sys.stdout.flush()
         os.environ[lifeline.PARENT] = str(os.getppid())
         os.execv(other, [other, os.path.abspath(__file__)] + sys.argv[1:])
     lock_out_others()
@@ -330,11 +313,11 @@ def main(arguments=None):
         else:
             check_interpreter(options.check)
     except Refused as refusal:
-        sys.exit("set-up: %s" % refusal)
+        sys.exit(f"set-up: {refusal}")
     except KeyboardInterrupt:
         sys.exit("set-up: stopped; the next call starts anew")
     except OSError as error:  # a full or read-only disk in the middle of the work
-        sys.exit("set-up: %s" % error)
+        sys.exit(f"set-up: {error}")
 
 
 if __name__ == "__main__":

@@ -26,10 +26,9 @@ COMMANDS = {
 
 def main() -> int:
     out = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "results" / "minutes.json"
-    mine = ("VIRTUAL_ENV", "PYTHONPATH")
-    environment = {name: value for name, value in os.environ.items() if name not in mine}
-    environment["PIP_NO_CACHE_DIR"] = "1"
-    commands = {}
+    environment, commands = dict(os.environ, PIP_NO_CACHE_DIR="1"), {}
+    for mine in ("VIRTUAL_ENV", "PYTHONPATH"):
+        environment.pop(mine, None)
     with tempfile.TemporaryDirectory(prefix="fresh-clone-", ignore_cleanup_errors=True) as folder:
         clone = Path(folder) / "clone"
         try:
@@ -47,9 +46,9 @@ def main() -> int:
             return 1
         (profile,) = {path.parent.name for path in clone.glob("runs/*/*.json")}
         head = ["git", "rev-parse", "--short", "HEAD"]
-        commit = subprocess.run(head, cwd=clone, capture_output=True, text=True, check=True).stdout
+        commit = subprocess.check_output(head, cwd=clone, text=True).strip()
     facts = {"profile": profile, "cores": os.cpu_count(), "processor": processor()}
-    write_json(out, {"commands": commands, **facts, "commit": commit.strip()})
+    write_json(out, {"commands": commands, **facts, "commit": commit})
     return 0
 
 

@@ -14,8 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-from bootstrap import TORCH_VERSION  # noqa: E402
+from bootstrap import TORCH_VERSION  # beside this file
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
@@ -46,22 +45,6 @@ COMPILE = [
 ]  # fmt: skip
 
 
-def compiled(uv: str, *options: str) -> str:
-    """requirements.in resolved against PyPI alone; CalledProcessError where uv finds no solution.
-
-    uv reads the pins to keep from the file that it is to write.
-    """
-    part = ROOT / "requirements.lock.part"
-    shutil.copy(LOCK, part)
-    environ = {k: v for k, v in os.environ.items() if not k.startswith(("UV_", "PIP_"))}
-    command = [uv, *COMPILE, *options, "-o", part.name, "requirements.in"]
-    try:
-        subprocess.run(command, cwd=ROOT, env=environ, check=True, stdout=subprocess.DEVNULL)
-        return LOCK_HEADER + re.sub(r"\A(#.*\n)+", "", part.read_text("utf-8"))
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def pins(lock: str) -> list[str]:
     """The lock's requirements without hashes: `name==version`, with its environment marker."""
     return [line.removesuffix(" \\") for line in lock.splitlines() if re.match(r"\w", line)]
@@ -81,11 +64,15 @@ def main() -> None:
     uv = os.environ.get("UV") or shutil.which("uv")
     if not uv:
         sys.exit("lock: needs uv (https://docs.astral.sh/uv): `pip install uv`, or UV=/path/to/uv")
-    lock = compiled(uv, *options)
-    for path, text in ((LOCK, lock), (ROOT / "environment.yml", environment(lock))):
-        part = path.with_name(path.name + ".part")  # a broken run leaves the old file
-        part.write_text(text, "utf-8")
-        os.replace(part, path)
+    # Against PyPI alone. uv reads the pins to keep from the file that it is to write, and leaves it
+    # as it is where it finds no solution.
+    environ = {k: v for k, v in os.environ.items() if not k.startswith(("UV_", "PIP_"))}
+    command = [uv, *COMPILE, *options, "-o", LOCK.name, "requirements.in"]
+    if status := subprocess.call(command, cwd=ROOT, env=environ, stdout=subprocess.DEVNULL):
+        sys.exit(status)
+    lock = LOCK_HEADER + re.sub(r"\A(#.*\n)+", "", LOCK.read_text("utf-8"))
+    LOCK.write_text(lock, "utf-8")
+    (ROOT / "environment.yml").write_text(environment(lock), "utf-8")
     print(f"locked {len(pins(lock))} packages")
 
 

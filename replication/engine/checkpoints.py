@@ -1,32 +1,27 @@
-"""A stack that stops and goes on: all of its state in one npz file, read without pickle.
+"""A stack that stops and goes on: all of its state in one file of torch.save, read without pickle.
 
     checkpoints.save(path, stack)
     stack = checkpoints.restore(path, data)
 
 On one device the training that goes on equals, to the last bit, the one that never stopped. About
-12 bytes a parameter: 170 MB a model of the paper's size. The zip's checksums tell arrays that were
-cut or changed, and what the file says of itself carries a checksum too.
+12 bytes a parameter: 170 MB a model of the paper's size. The file is a zip, whose checksums tell
+what was cut or changed.
 """
 
 import dataclasses
 import io
-import json
 import zipfile
-import zlib
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from dipvae_src.data import Packed
 from dipvae_src.settings import Settings
 from replication import provenance, results
 from replication.engine.stack import Run, Stack, check_runs, first_line
 
-FORMAT = 2
-UNREADABLE = (ArithmeticError, AttributeError, EOFError, LookupError, RuntimeError, TypeError)
-UNREADABLE += (ValueError, zipfile.BadZipFile, zlib.error)
+FORMAT = 3
+KEPT = ("step", "seconds", "history", "diverged")  # of a stack, as they are
 
 
 class BadCheckpoint(ValueError):
@@ -41,48 +36,38 @@ def identity(data: Packed, precision: str) -> dict:
     }  # fmt: skip
 
 
-def state_of(stack: Stack) -> dict[str, Tensor]:
-    """The tensors that decide how a stack goes on, by the names that the file gives them."""
-    state = {"sums": stack.sums, "running": stack.running}
-    for name in ("parameters", "first", "second"):
-        state |= {f"{name}_{i}": tensor for i, tensor in enumerate(getattr(stack, name))}
-    return state
-
-
 def save(path: Path, stack: Stack) -> None:
     """Write the stack's state; OSError naming the file on a full disk, the older one stays then."""
     stack.name_broken()
-    between_epochs = stack.step % (len(stack.rows) // stack.settings.batch_size) == 0
-    orders = [g.get_state() for g in stack.orders] if between_epochs else stack.order_states
-    facts = identity(stack.data, stack.precision) | {
-        "runs": [[dataclasses.asdict(settings), seed] for settings, seed in stack.runs],
-        "step": stack.step, "seconds": stack.seconds, "history": stack.history,
-        "diverged": list(stack.diverged.items()),
+    facts = identity(stack.data, stack.precision) | {name: getattr(stack, name) for name in KEPT}
+    runs = [[dataclasses.asdict(settings), seed] for settings, seed in stack.runs]
+    # The orders of the data are drawn again: they depend on seeds and step alone.
+    state = {
+        "parameters": stack.parameters, "optimiser": stack.optimiser.state_dict(),
+        "running": stack.running, "sums": stack.sums,
+        "noises": [generator.get_state() for generator in stack.noises],
     }  # fmt: skip
-    arrays = {name: tensor.cpu().numpy() for name, tensor in state_of(stack).items()}
-    arrays["orders"] = torch.stack(orders).numpy()  # (M, bytes of a state) uint8
-    arrays["noises"] = torch.stack([g.get_state() for g in stack.noises]).numpy()
-    signed = json.dumps(facts | {"checksum": results.checksum(facts)})
-    arrays["facts"] = np.frombuffer(signed.encode(), np.uint8)
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    torch.save(facts | {"runs": runs, "state": state}, buffer)
     results.write_whole(path, buffer.getvalue())
 
 
-def read(path: Path, weights: bool = True) -> tuple[dict, list[Run], dict[str, np.ndarray]]:
-    """What the file says of itself, its runs, and its arrays unless `weights` is False.
+def read(path: Path, whole: bool = True) -> tuple[dict, list[Run]]:
+    """What the file holds, its tensors left on the disk until they are used, and its runs.
 
-    Raises BadCheckpoint where it is not whole.
+    Raises BadCheckpoint where it is damaged; its tensors are looked at only if `whole`.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            facts = json.loads(file["facts"].tobytes())
-            if facts["checksum"] != results.checksum(facts):
-                raise ValueError("its description was altered")
-            runs = [(Settings(**settings), seed) for settings, seed in facts["runs"]]
-            check_runs(runs)
-            return facts, runs, {name: file[name] for name in file.files if weights}
-    except UNREADABLE as error:
+        with zipfile.ZipFile(path) as file:
+            if whole and (damaged := file.testzip()):
+                raise ValueError(f"{damaged} does not fit its checksum")
+        saved = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        runs = [(Settings(**settings), seed) for settings, seed in saved["runs"]]
+        check_runs(runs)
+        return saved, runs
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # zipfile and PyTorch know a dozen kinds of damage
         raise BadCheckpoint(f"{path} is no whole checkpoint ({first_line(error)})") from None
 
 
@@ -91,41 +76,20 @@ def restore(path: Path, data: Packed, precision: str = "float32", **options) -> 
 
     Raises BadCheckpoint naming the file and what is wrong with it, before anything is trained.
     """
-    facts, runs, arrays = read(path)
+    saved, runs = read(path)
     for name, now in identity(data, precision).items():
-        if facts.get(name) != now:
-            raise BadCheckpoint(
-                f"{path} cannot go on: its {name} is {facts.get(name)!r}, here it is {now!r}"
-            )
-    stack = Stack(runs, data, precision, **options)
-    try:
-        stack.step, stack.seconds, stack.history = facts["step"], facts["seconds"], facts["history"]
-        stack.diverged = dict(facts["diverged"])
-        fill(stack, arrays)
-    except UNREADABLE as error:
-        raise BadCheckpoint(f"{path} is no whole checkpoint ({first_line(error)})") from None
+        if saved.get(name) != now:
+            was = saved.get(name)
+            raise BadCheckpoint(f"{path} cannot go on: its {name} is {was!r}, here it is {now!r}")
+    stack, state = Stack(runs, data, precision, **options), saved["state"]
+    for name in KEPT:
+        setattr(stack, name, saved[name])
     with torch.no_grad():
-        for copy, parameter in zip(stack.copies, stack.parameters):
-            if copy is not None:
-                copy.copy_(parameter)
-    stack.set_optimiser(stack.step)
+        for name, parameter in stack.parameters.items():
+            parameter.copy_(state["parameters"][name])
+    stack.optimiser.load_state_dict(state["optimiser"])
+    stack.running.copy_(state["running"])
+    stack.sums.copy_(state["sums"])
+    for generator, its in zip(stack.noises, state["noises"], strict=True):
+        generator.set_state(its)
     return stack
-
-
-def fill(stack: Stack, arrays: dict[str, np.ndarray]) -> None:
-    """Give a fresh stack the tensors that were read; any of UNREADABLE where they are not one's."""
-    sound = [m for m in range(len(stack.runs)) if m not in stack.diverged]
-    for name, tensor in state_of(stack).items():
-        saved = torch.from_numpy(arrays[name])
-        if saved.shape != tensor.shape or saved.dtype != tensor.dtype:
-            raise ValueError(f"{name} has shape {tuple(saved.shape)}, not {tuple(tensor.shape)}")
-        # A loss of the window that is open may be infinite: that is told when the window closes.
-        if name != "sums" and not saved[sound].isfinite().all():
-            raise ValueError(f"{name} of a model that has not diverged is not finite")
-        if name.startswith("second") and (saved[sound] < 0).any():
-            raise ValueError(f"{name}, a mean of squares, is below 0")
-        tensor.copy_(saved)
-    for name, generators in (("orders", stack.orders), ("noises", stack.noises)):
-        for generator, state in zip(generators, arrays[name], strict=True):
-            generator.set_state(torch.from_numpy(state))
-    stack.order_states = [generator.get_state() for generator in stack.orders]

@@ -76,6 +76,9 @@ class Unit:
         """Of those runs whose results lie in `out`."""
         return [results.read(path) for path in map(self.path, self.runs) if path.exists()]
 
+    def say(self, run: Run, what: str) -> None:
+        self.log(f"{run[0].label}, seed {run[1]}{what}")
+
 
 def diverged_of(runs: Sequence[Run], folders: Sequence[Path], identity: str) -> list[str]:
     """What was noted in `folders` of those of `runs` that diverged."""
@@ -87,9 +90,8 @@ def pending_of(runs: Sequence[Run], folders: Sequence[Path], identity: str) -> l
     """Those of `runs` that count in none of `folders` and were not noted there as diverged."""
 
     def is_pending(run: Run) -> bool:
-        paths = [results.path_of(folder, *run) for folder in folders]
-        counts = any(results.why_not(path, *run, identity) is None for path in paths)
-        return not counts and not diverged_of([run], folders, identity)
+        reasons = (results.why_not(results.path_of(f, *run), *run, identity) for f in folders)
+        return all(reasons) and not diverged_of([run], folders, identity)
 
     return list(filter(is_pending, runs))
 
@@ -125,15 +127,17 @@ def units(
 
     What is `together` in a checkpoint comes before and stays together.
     """
-    found, rest = [], list(todo)
-    for runs in together:
-        found.append([run for run in rest if run in runs])
-        rest = [run for run in rest if run not in runs]
+    found, rest, waiting = [], list(todo), list(together)
     while rest:
-        shape = shape_of(rest[0][0])
-        found.append([run for run in rest if shape_of(run[0]) == shape][:size])
-        rest = [run for run in rest if run not in found[-1]]
-    return [runs for runs in found if runs]
+        if waiting:
+            alike = waiting.pop(0)
+            part = [run for run in rest if run in alike]
+        else:
+            shape = shape_of(rest[0][0])
+            part = [run for run in rest if shape_of(run[0]) == shape][:size]
+        found.append(part)
+        rest = [run for run in rest if run not in part]
+    return [part for part in found if part]
 
 
 def name_of(runs: Sequence[Run]) -> str:
@@ -144,9 +148,9 @@ def name_of(runs: Sequence[Run]) -> str:
 def waiting_in(out: Path, log: Callable[[str], None]) -> dict[Path, list[Run]]:
     """The checkpoints in a results folder with their runs; what is no checkpoint is set aside."""
     found = {}
-    for path in sorted((out / "checkpoints").glob("*.npz")):
+    for path in sorted((out / "checkpoints").glob("*.pt")):
         try:
-            found[path] = checkpoints.read(path, weights=False)[1]
+            found[path] = checkpoints.read(path, whole=False)[1]
         except FileNotFoundError:
             continue  # another unit's, which ended
         except BadCheckpoint as error:
@@ -192,14 +196,12 @@ def train_unit(
         reason = results.why_not(unit.path(run), *run, data.identity)
         if reason == "other scoring code" and profiles.leaves_codes(run[0]):
             record.rescore(unit.path(run))
-            unit.log(f"{run[0].label}, seed {run[1]}: scored again by its codes")
+            unit.say(run, ": scored again by its codes")
     todo = unit.pending()
     for run in unit.runs:
         if run not in todo and unit.path(run).exists():
-            unit.log(f"{run[0].label}, seed {run[1]}: already there, {unit.path(run).name}")
-    while todo:
-        same_shape = units(todo, len(todo))[0]
-        todo = [run for run in todo if run not in same_shape]
+            unit.say(run, f": already there, {unit.path(run).name}")
+    for same_shape in units(todo, max(1, len(todo))):
         train_alike(unit, same_shape, way)
     return unit
 
@@ -210,7 +212,7 @@ def way_for(settings: Settings, device: torch.device, way: str, log: Callable) -
         return trial.Outcome("single")  # convolutions are not stacked
     way = way or os.environ.get(WAY, "")
     if way == "trial" or (not way and device.type == "cuda"):
-        return trial.try_once(settings, device, log)
+        return trial.try_once(dataclasses.replace(shape_of(settings), steps=1), device, log)
     return trial.Outcome(way or "single")
 
 
@@ -249,22 +251,23 @@ def train_single(unit: Unit, runs: list[Run]) -> None:
         if unit.clock.left() <= 0:
             raise Stopped
 
-    for settings, seed in runs:
-        if unit.clock.left() < unit.seconds * settings.steps:
-            return unit.log(f"{settings.label}, seed {seed}: would not end in time, not begun")
-        began, path = time.perf_counter(), unit.path((settings, seed))
+    for run in runs:
+        steps = run[0].steps
+        if unit.clock.left() < unit.seconds * steps:
+            return unit.say(run, ": would not end in time, not begun")
+        began, path = time.perf_counter(), unit.path(run)
         record.note_step(path, 0)
         try:
-            model, history = train(settings, seed, unit.data, partial(progress, path))
+            model, history = train(*run, unit.data, partial(progress, path))
         except Stopped:
-            return unit.log(f"{settings.label}, seed {seed}: stopped; it starts again next time")
+            return unit.say(run, ": stopped; it starts again next time")
         except TrainingDiverged as error:
             unit.log(f"DIVERGED: {error}")
             record.note_diverged(path, str(error), unit.data)
             continue
         seconds = time.perf_counter() - began
-        unit.seconds = seconds / settings.steps
-        write(unit, (settings, seed), model, history, seconds)
+        unit.seconds = seconds / steps
+        write(unit, run, model, history, seconds)
     return None
 
 
@@ -274,8 +277,8 @@ def write(unit: Unit, run: Run, model, history: list[dict], seconds: float, how=
         unit.path(run), model, unit.data, unit.profile, *run, history, seconds, how
     )
     unit.made += 1
-    what = f"{run[0].label}, seed {run[1]}, {unit.data.name}: {run[0].steps:,} steps"
-    unit.log(f"{what} in {result['minutes']:.1f} min, {record.in_short(result['metrics'])}")
+    steps, found = f"{unit.data.name}: {run[0].steps:,} steps", record.in_short(result["metrics"])
+    unit.say(run, f", {steps} in {result['minutes']:.1f} min, {found}")
 
 
 # --- many at once ---
@@ -287,50 +290,53 @@ def train_stack(unit: Unit, runs: list[Run], way: str) -> Exception | None:
     What no other way mends is raised: bad input, and OSError of a checkpoint on a full disk.
     """
     waiting = waiting_in(unit.out, unit.log)
-    path = unit.out / "checkpoints" / f"{name_of(runs)}.npz"
+    path = unit.out / "checkpoints" / f"{name_of(runs)}.pt"
     path = next((path for path, its in waiting.items() if set(runs) <= set(its)), path)
-    stack, saved, unsaved, failure = None, 0.0, None, None
+    saved = time.perf_counter()
 
     def stop() -> bool:
-        nonlocal saved, unsaved
         for run in runs:
             record.note_step(unit.path(run), stack.step)
-        if time.perf_counter() - saved > unit.save_every:
-            try:
-                save(unit, stack, path)
-            except OSError as error:
-                unsaved = error
-                raise
-            saved = time.perf_counter()
-        return unit.clock.left() <= 0
+        return unit.clock.left() <= 0 or time.perf_counter() - saved > unit.save_every
 
     try:
         stack = begin(unit, runs, way, path)
-        step, seconds, saved = stack.step, stack.seconds, time.perf_counter()
-        ended = stack.train(stop)
-    except Exception as error:  # whatever a driver or a compiler may raise; MemoryError
-        if error is unsaved or (stack is None and not trial.is_out_of_memory(error)):
+    except Exception as error:
+        if not trial.is_out_of_memory(error):
             raise
-        failure = error.with_traceback(None)  # which would hold the stack
-        failure.__context__ = failure.__cause__ = None
-    if failure:
-        if trial.is_out_of_memory(failure) and path.exists():
-            refuse(path, failure, unit.log)
-        return failure
+        return failed(unit, path, error)
+    step, seconds = stack.step, stack.seconds
+    stop()  # notes where it begins
+    while not stack.ended and unit.clock.left() > 0:
+        try:
+            stack.train(stop)
+        except Exception as error:  # whatever a driver or a compiler may raise; MemoryError
+            return failed(unit, path, error)
+        if not stack.ended:
+            save(unit, stack, path)
+            saved = time.perf_counter()
     if stack.step > step:
         unit.seconds = stack.pace / len(stack.runs)
         unit.log(f"{stack.step - step:,} steps, {stack.seconds - seconds:.0f} s: {stack.how()}")
-    left = list(runs)
+    left = list(runs) if stack.ended else []
     try:
-        while ended and left and (unit.clock.left() > 0 or not unit.made):
+        while left and (unit.clock.left() > 0 or not unit.made):
             score(unit, stack, left[0])
             left.pop(0)
     finally:
         if left:
             save(unit, stack, path)  # of what has ended, nothing but the scores is lost
-    if not left:
+    if stack.ended and not left:
         path.unlink(missing_ok=True)
     return None
+
+
+def failed(unit: Unit, path: Path, error: Exception) -> Exception:
+    """`error` without its frames, which would hold the stack; what took too much is set aside."""
+    if trial.is_out_of_memory(error) and path.exists():
+        refuse(path, error, unit.log)
+    error.__context__ = error.__cause__ = None
+    return error.with_traceback(None)
 
 
 def begin(unit: Unit, runs: list[Run], way: str, path: Path) -> Stack:

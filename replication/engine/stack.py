@@ -1,4 +1,4 @@
-"""Train many models of one shape at once: stacked parameters, batched products, one Adam for all.
+"""Train many models of one shape at once: stacked parameters, torch.func.vmap, one Adam for all.
 
     stack = Stack([(settings, 0), (settings, 1)], data)
     stack.train()
@@ -11,7 +11,7 @@ objective, weights and seed only. On a GPU the data stay bit-packed there, produ
 with float32 state, and the step may be compiled and captured in a CUDA graph; what of it works on a
 device is found out by trial.py, and what to do where it stops working is up to runner.py.
 
-The mathematics: batched.py. Stopping and going on: checkpoints.py.
+The loss of one model: batched.py. Stopping and going on: checkpoints.py.
 """
 
 import contextlib
@@ -22,12 +22,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
-from torch import Tensor
 
 from dipvae_src import models
 from dipvae_src.data import Packed
 from dipvae_src.settings import Settings, check_settings
-from dipvae_src.train import HISTORY_POINTS, stream
+from dipvae_src.train import HISTORY_POINTS, model_of, stream
 from replication.engine import batched
 from replication.profiles import Run
 
@@ -89,79 +88,56 @@ class Stack:
         graphed: bool = False, log: Callable[[str], None] = print,
     ) -> None:  # fmt: skip
         check_runs(runs)
-        self.runs, self.data, self.rows, self.log = list(runs), data, data.split()[0], log
-        self.settings, self.device, self.precision = runs[0][0], data.bits.device, precision
-        self.compiled, self.graphed, self.graph, self.warm = compiled, graphed, None, 0
+        settings, device, rows = runs[0][0], data.bits.device, data.split()[0]
+        batch, count, on_gpu = settings.batch_size, len(rows), device.type == "cuda"
         if precision not in PRECISIONS:
             raise ValueError(f"no precision {precision!r}; known: {', '.join(PRECISIONS)}")
-        if graphed and self.device.type != "cuda":
+        if graphed and not on_gpu:
             raise ValueError("a CUDA graph needs a CUDA device; leave it out on the CPU")
         if data.table is None:
             raise ValueError(f"{data.name} is in colour; stacks are of black and white images")
-        batch, count = self.settings.batch_size, len(self.rows)
         if batch > count:
             raise ValueError(f"batch_size {batch:,} is larger than the {count:,} training images")
-        if self.device.type == "cuda":
-            torch.set_float32_matmul_precision("highest")
-            self.stream = torch.cuda.Stream()
-        self.steps = self.settings.steps
-        self.window = math.ceil(self.steps / HISTORY_POINTS)
-        self._build_parameters()
-        self._build_inputs()
-
+        self.runs, self.data, self.rows, self.log = list(runs), data, rows, log
+        self.settings, self.device, self.precision = settings, device, precision
+        self.compiled, self.graphed, self.graph, self.warm = compiled, graphed, None, 0
+        self.steps, self.window = settings.steps, math.ceil(settings.steps / HISTORY_POINTS)
         self.step, self.seconds, self.pace, self.chunk = 0, 0.0, math.nan, 1
         self.history, self.diverged = [[] for _ in runs], {}
-        self.set_optimiser(0)
-        self._forward, self._adam = batched.forward, batched.adam
+        if on_gpu:
+            torch.set_float32_matmul_precision("highest")
+            self.stream = torch.cuda.Stream()
+
+        networks = [batched.Network(model_of(*run, data)) for run in runs]
+        stacked, _ = torch.func.stack_module_state(networks)  # each (M, ...), by name
+        # Weights as (M, in, out): their gradients come so, and need no copy.
+        self.parameters = {
+            name: (p.mT if p.ndim == 3 else p).detach().contiguous().to(device).requires_grad_()
+            for name, p in stacked.items()
+        }
+        self.optimiser = torch.optim.Adam(
+            self.parameters.values(), settings.learning_rate, fused=True, capturable=on_gpu
+        )
+        self.network, self._losses = networks[0].to("meta"), batched.all_losses
         if compiled:  # whole or an error; once in a process for each size of a stack
             limit = torch._dynamo.config.recompile_limit
             torch._dynamo.config.recompile_limit = max(64, limit)
-            whole = dict(dynamic=False, fullgraph=True)
-            self._forward = torch.compile(batched.forward, **whole)
-            self._adam = torch.compile(batched.adam, **whole)
-
-    def _build_parameters(self) -> None:
-        """Weights (M, in, out), biases (M, out), their moments, and the leaves of the products."""
-        s = self.settings
-        built = [
-            models.build("fc", s.latents, s.width, 1, stream(seed, "weights"))
-            for _, seed in self.runs
-        ]
-        self.template = built[0]
-        stacked = [torch.stack(p).detach() for p in zip(*(m.parameters() for m in built))]
-        self.parameters = [
-            (p.transpose(1, 2).contiguous() if p.ndim == 3 else p).to(self.device) for p in stacked
-        ]
-        self.first, self.second = ([torch.zeros_like(p) for p in self.parameters] for _ in range(2))
-        # Products with the few latents on one side cost next to nothing: they stay in float32,
-        # and so does the code itself.
-        low = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        weights = self.parameters[::2]
-        wide = [min(p.shape[1:]) > 2 * s.latents for p in weights for _ in range(2)]
-        self.leaves = [
-            (p.to(low) if w else p).detach().requires_grad_() for p, w in zip(self.parameters, wide)
-        ]
-        self.copies = [
-            leaf.detach() if leaf.dtype == torch.bfloat16 else None for leaf in self.leaves
-        ]
+            self._losses = torch.compile(batched.all_losses, dynamic=False, fullgraph=True)
+        self._build_inputs()
 
     def _build_inputs(self) -> None:
         """What a step reads beside the parameters; tensors that stay in place, for the graph."""
         count, s, device = len(self.runs), self.settings, self.device
         self.weights = batched.weights_of([settings for settings, _ in self.runs], device)
         self.running = torch.eye(s.latents, device=device).repeat(count, 1, 1)  # (M, D, D)
-        self.orders = [
-            torch.Generator().manual_seed(stream(seed, "order")) for _, seed in self.runs
-        ]
-        self.noises = [
-            torch.Generator(device).manual_seed(stream(seed, "noise")) for _, seed in self.runs
-        ]
-        # (M, training images) of this epoch, drawn by `orders` in the state that order_states keeps
-        self.order, self.order_states = None, [g.get_state() for g in self.orders]
+        seeds = [seed for _, seed in self.runs]
+        self.orders = [torch.Generator().manual_seed(stream(seed, "order")) for seed in seeds]
+        self.noises = [torch.Generator(device).manual_seed(stream(seed, "noise")) for seed in seeds]
+        self.order, self.epochs = None, 0  # (M, training images) of the epoch that was drawn last
         self.indices = torch.zeros(count, s.batch_size, dtype=torch.int64, device=device)
         self.noise = torch.zeros(count, s.batch_size, s.latents, device=device)
         # of the parts of the loss, over the window so far
-        self.sums = torch.zeros(4, count, dtype=torch.float64, device=device)
+        self.sums = torch.zeros(count, 4, dtype=torch.float64, device=device)
 
     def how(self) -> dict:
         """How it trains, as results keep it."""
@@ -170,55 +146,30 @@ class Stack:
             "graph": self.graphed,
         }  # fmt: skip
 
-    def set_optimiser(self, step: int) -> None:
-        """Adam as after `step` steps: PyTorch's fused one, as in train.train, or batched.adam."""
-        self.adam_step = torch.tensor(float(step), dtype=torch.float64, device=self.device)
-        self.optimiser = None
-        if self.precision != "bf16":
-            capturable = self.device.type == "cuda"
-            self.optimiser = torch.optim.Adam(
-                self.leaves, lr=self.settings.learning_rate, fused=True, capturable=capturable
-            )
-            for leaf, m, v in zip(self.leaves, self.first, self.second):
-                state = {"step": self.adam_step.float(), "exp_avg": m, "exp_avg_sq": v}
-                self.optimiser.state[leaf] = state
-
     # --- one step ---
 
     def _update(self) -> None:
         """A step on the batches and noise in `indices` and `noise`; what a graph captures."""
         bits = self.data.bits[self.indices.flatten()].view(*self.indices.shape, -1)  # (M, B, 512)
-        parts = self._forward(
-            self.template, self.leaves, bits, self.noise, self.weights, self.running
-        )  # (4, M)
-        # No model's loss depends on another's weights.
-        self._descend(torch.autograd.grad(parts[0].sum(), self.leaves))
+        parts, running = self._losses(  # (M, 4), (M, D, D)
+            self.network, self.precision == "bf16",
+            self.parameters, bits, self.noise, self.running, self.weights,
+        )  # fmt: skip
+        self.optimiser.zero_grad(set_to_none=True)
+        parts[:, 0].sum().backward()  # no model's loss depends on another's weights
+        self.optimiser.step()
+        self.running.copy_(running)
         self.sums += parts.detach()
-
-    @torch.no_grad()
-    def _descend(self, gradients: tuple[Tensor, ...]) -> None:
-        if self.optimiser:
-            for leaf, gradient in zip(self.leaves, gradients):
-                leaf.grad = gradient
-            self.optimiser.step()
-        else:
-            scale = batched.adam_scale(self.adam_step + 1, self.settings.learning_rate)
-            self._adam(self.parameters, gradients, self.first, self.second, self.copies, scale)
-            self.adam_step += 1
 
     def _draw(self) -> None:
         """The next batches and noise, as train.train draws them."""
-        batch = self.settings.batch_size
-        at = self.step % (len(self.rows) // batch)
-        if at == 0 or self.order is None:
-            self.order_states = [generator.get_state() for generator in self.orders]
-            # A GPU waits for it; each order comes from its own generator.
-            with ThreadPoolExecutor() as pool:
-                drawn = pool.map(
-                    lambda generator: torch.randperm(len(self.rows), generator=generator),
-                    self.orders,
-                )
+        batch, count = self.settings.batch_size, len(self.rows)
+        epoch, at = divmod(self.step, count // batch)
+        while self.epochs <= epoch:  # those before it too, where a training goes on
+            with ThreadPoolExecutor() as pool:  # a GPU waits for this
+                drawn = pool.map(lambda own: torch.randperm(count, generator=own), self.orders)
                 self.order = self.rows[torch.stack(list(drawn)).to(self.device)]
+            self.epochs += 1
         self.indices.copy_(self.order[:, at * batch : (at + 1) * batch])
         for noise, generator in zip(self.noise, self.noises):
             noise.normal_(generator=generator)
@@ -242,34 +193,40 @@ class Stack:
 
     # --- all steps ---
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to train."""
+        return self.step == self.steps or len(self.diverged) == len(self.runs)
+
     def train(self, stop: Callable[[], bool] = lambda: False, until: int | None = None) -> bool:
         """Go on to the end, to step `until`, or until stop() says so, asked about once a second.
 
         Whether the end is reached.
         """
-        cuda = self.device.type == "cuda"
+        on_gpu = self.device.type == "cuda"
         end = self.steps if until is None else min(until, self.steps)
-        wait = torch.cuda.synchronize if cuda else lambda: None
-        wait()
-        with torch.cuda.stream(self.stream) if cuda else contextlib.nullcontext():
-            while self.step < end and len(self.diverged) < len(self.runs) and not stop():
+        with torch.cuda.stream(self.stream) if on_gpu else contextlib.nullcontext():
+            while self.step < end and not self.ended:
                 began = time.perf_counter()
                 count = min(self.chunk, self.window - self.step % self.window, end - self.step)
                 for _ in range(count):
                     self._advance()
                 if self.step % self.window == 0 or self.step == self.steps:
                     self._close_window()
-                wait()
+                if on_gpu:
+                    torch.cuda.synchronize()
                 spent = time.perf_counter() - began
                 self.seconds, self.pace = self.seconds + spent, spent / count
                 self.chunk = max(1, min(2 * self.chunk, int(1 / self.pace)))
+                if stop():
+                    break
         self.name_broken()
-        return self.step == self.steps or len(self.diverged) == len(self.runs)
+        return self.ended
 
     def _close_window(self) -> None:
         """Append the window's means to the curves; name the models whose loss is no number."""
         length = (self.step - 1) % self.window + 1
-        for m, values in enumerate((self.sums / length).T.tolist()):
+        for m, values in enumerate((self.sums / length).tolist()):
             if m in self.diverged:
                 continue
             if all(map(math.isfinite, values)):
@@ -283,7 +240,8 @@ class Stack:
 
     def name_broken(self) -> None:
         """Name the models that a step has broken whose loss nobody has looked at yet."""
-        broken = sum((~p.isfinite()).flatten(1).sum(dim=1) for p in self.parameters)  # (M,)
+        weights = self.parameters.values()
+        broken = sum((~p.isfinite()).flatten(1).sum(dim=1) for p in weights)  # (M,)
         for m in broken.nonzero().flatten().tolist():
             if m not in self.diverged:
                 self._name(m, f"a weight is not finite after step {self.step}")
@@ -295,8 +253,7 @@ class Stack:
 
     def model(self, m: int) -> models.VAE:
         """Model m on its own, on the stack's device, ready to be scored."""
-        made = models.build("fc", self.settings.latents, self.settings.width, 1, 0).to(self.device)
-        with torch.no_grad():
-            for own, stacked in zip(made.parameters(), self.parameters):
-                own.copy_(stacked[m].T if own.ndim == 2 else stacked[m])
+        made = model_of(*self.runs[m], self.data).to(self.device)
+        own = {name: p[m] for name, p in self.parameters.items()}
+        batched.Network(made).load_state_dict(batched.transposed(own))
         return made.eval()

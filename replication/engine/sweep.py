@@ -13,6 +13,7 @@ from replication import lifeline  # noqa: F401  # isort: skip  (first: it holds 
 
 import argparse
 import contextlib
+import dataclasses
 import fcntl
 import functools
 import logging
@@ -24,12 +25,11 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from replication import datasets, profiles, provenance, results
 from replication.engine import runner
-from replication.engine.runner import SAVE_EVERY, name_of
+from replication.engine.runner import name_of
 from replication.engine.stack import Run, first_line
 
 INSTALL = 'pip install "ray>=2.40"'
@@ -37,7 +37,7 @@ RETRIES = 5  # of a unit whose worker died or whose files failed
 MARK = ".sweep"  # a file in the folder by which a unit knows that its node sees the same folder
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Job:
     """What all units of a sweep share."""
 
@@ -45,36 +45,43 @@ class Job:
     out: Path  # absolute, as are the others
     data_dir: Path
     have: Path
-    device: str
     identity: str  # of the data
-    mark: str
-    save_every: float = SAVE_EVERY  # seconds
+    device: str = "cpu"
+    save_every: float = runner.SAVE_EVERY  # seconds
+    mark: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
     code: str = provenance.short(provenance.STACKED)
+
+    def log_of(self, runs: list[Run]) -> Path:
+        """The log of a unit."""
+        return self.out / "logs" / f"{name_of(runs)}.log"
+
+    def check_node(self, data: str) -> None:
+        """ValueError where this node has another folder, code or data than the sweep."""
+        mark = self.out / MARK
+        for same, what in (
+            (mark.exists() and mark.read_text("utf-8") == self.mark,
+             f"{self.out} on {{}} is not the folder of this sweep; --out must be one folder that "
+             "all nodes share"),
+            (provenance.short(provenance.STACKED) == self.code,
+             "the code on {} is not, or no longer, that of this sweep; start the sweep again with "
+             "one version"),
+            (datasets.load(data, self.data_dir).identity == self.identity,
+             f"the data in {self.data_dir} on {{}} are not those of the machine that started the "
+             "sweep"),
+        ):  # fmt: skip
+            if not same:
+                raise ValueError(what.format(platform.node()))
 
 
 def unit(job: Job, runs: list[Run]) -> dict:
     """Make those of `runs` that are missing, on whichever node; the number made, host, seconds.
 
-    Raises ValueError where this node has another folder, other code or other data than the sweep;
-    OSError on a full disk or a folder that fails, after which it may be called again.
+    Raises what `check_node` does; OSError on a full disk or a folder that fails, after which it
+    may be called again.
     """
-    began, host, mark = time.perf_counter(), platform.node(), job.out / MARK
-    if not mark.exists() or mark.read_text("utf-8") != job.mark:
-        raise ValueError(
-            f"{job.out} on {host} is not the folder of this sweep; "
-            "--out must be one folder that all nodes share"
-        )
-    if provenance.short(provenance.STACKED) != job.code:
-        raise ValueError(
-            f"the code on {host} is not, or no longer, that of this sweep; "
-            "start the sweep again with one version"
-        )
-    if datasets.load(runs[0][0].data, job.data_dir).identity != job.identity:
-        raise ValueError(
-            f"the data in {job.data_dir} on {host} are not those of the machine "
-            "that started the sweep"
-        )
-    with open(log_of(job.out, runs), "a", encoding="utf-8") as file:
+    began, host = time.perf_counter(), platform.node()
+    job.check_node(runs[0][0].data)
+    with open(job.log_of(runs), "a", encoding="utf-8") as file:
 
         def log(line: str) -> None:
             print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}", file=file, flush=True)
@@ -82,37 +89,16 @@ def unit(job: Job, runs: list[Run]) -> dict:
         # A worker that Ray gave up, though it lives, holds this lock: its successor waits.
         fcntl.flock(file, fcntl.LOCK_EX)
         log(f"{host}, process {os.getpid()}: begins")
+        way = "trial" if job.device == "cuda" else "stack"
         made = runner.train_unit(
-            job.profile, runs, job.data_dir, job.out, job.device,
-            "trial" if job.device == "cuda" else "stack",
+            job.profile, runs, job.data_dir, job.out, job.device, way,
             have=(job.have,), save_every=job.save_every, log=log,
         ).made  # fmt: skip
         log(f"{made} runs made")
     return {"made": made, "host": host, "seconds": time.perf_counter() - began}
 
 
-def log_of(out: Path, runs: list[Run]) -> Path:
-    """The log of a unit."""
-    return out / "logs" / f"{name_of(runs)}.log"
-
-
 # --- all units, from one command ---
-
-
-def check(args: argparse.Namespace) -> None:
-    """ValueError for what the command line cannot mean."""
-    share = "gpus must be above 0 and at most 1 (the share of a GPU that a unit takes)"
-    every = "save-every must be a number of seconds above 0"
-    for right, message in (
-        (0 < args.gpus <= 1, f"{share}, not {args.gpus}"),
-        (args.stack >= 1, f"stack must be at least 1, not {args.stack}"),
-        (args.local is None or args.local >= 1, f"local must be at least 1, not {args.local}"),
-        (0 < args.save_every < math.inf, f"{every}, not {args.save_every}"),
-        (not (args.address and args.local), "give address (a cluster) or local, not both"),
-        (args.device in (None, "cpu", "cuda"), f"unknown device {args.device!r}; use cpu or cuda"),
-    ):
-        if not right:
-            raise ValueError(message)
 
 
 def start_ray(address: str | None, local: int | None):
@@ -146,42 +132,43 @@ def follow(
     rest, made, failed = list(at_work), 0, []
     while rest:
         (done,), rest = ray.wait(rest)
-        runs, at = at_work[done], f"{len(parts) - len(rest)} of {len(parts)} units"
+        runs = at_work[done]
+        name, at = name_of(runs), f"{len(parts) - len(rest)} of {len(parts)} units"
         try:
             found = ray.get(done)
         except ray.exceptions.RayError as error:
-            failed.append(name_of(runs))
-            why, log = first_line(getattr(error, "cause", None) or error), log_of(job.out, runs)
-            say(f"{at}: {failed[-1]} FAILED, {len(runs)} runs: {why} (its log: {log})")
+            failed.append(name)
+            why = first_line(getattr(error, "cause", None) or error)
+            say(f"{at}: {name} FAILED, {len(runs)} runs: {why} (its log: {job.log_of(runs)})")
             continue
         made += found["made"]
         spent = f"{found['seconds'] / 60:.1f} min on {found['host']}"
-        say(f"{at}: {name_of(runs)}, {found['made']} of {len(runs)} runs made in {spent}")
+        say(f"{at}: {name}, {found['made']} of {len(runs)} runs made in {spent}")
     return made, failed
 
 
 def hand_out(
-    args: argparse.Namespace, job: dict, parts: list[list[Run]], say: Callable[[str], None]
+    args: argparse.Namespace, job: Job, parts: list[list[Run]], say: Callable[[str], None]
 ) -> tuple[int, list[str]]:
     """Start or join Ray, have it run all units, and leave it; see `follow`."""
     ray = start_ray(args.address, args.local)
     # SIGTERM ends as Ctrl-C does; Ray's own handler aborts.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    mark = job["out"] / MARK
+    mark = job.out / MARK
     try:
         has = ray.cluster_resources()
-        device = args.device or ("cuda" if has.get("GPU") else "cpu")
-        if device == "cuda" and not has.get("GPU"):
+        cores, gpus = has.get("CPU", 0), has.get("GPU", 0)
+        job = dataclasses.replace(job, device=args.device or ("cuda" if gpus else "cpu"))
+        if job.device == "cuda" and not gpus:
             raise ValueError(
                 "device cuda was asked for, but no node of Ray has a GPU; "
                 "use --device cpu or add such a node"
             )
         what = f"{sum(map(len, parts))} runs to do in {len(parts)} units"
-        where = f"nodes {len(ray.nodes())}, cores {has.get('CPU', 0):g}, GPUs {has.get('GPU', 0):g}"
-        say(f"Profile {args.profile} on {device}: {what}; {where}")
-        whole = Job(**job, device=device, mark=uuid.uuid4().hex, save_every=args.save_every)
-        results.write_whole(mark, whole.mark.encode())
-        return follow(ray, whole, parts, args.gpus, say)
+        where = f"nodes {len(ray.nodes())}, cores {cores:g}, GPUs {gpus:g}"
+        say(f"Profile {job.profile} on {job.device}: {what}; {where}")
+        results.write_whole(mark, job.mark.encode())
+        return follow(ray, job, parts, args.gpus, say)
     finally:
         ray.shutdown()
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
@@ -190,28 +177,24 @@ def hand_out(
 
 def sweep(args: argparse.Namespace) -> int:
     """The exit status: 0 where nothing is left to do, 1 where a unit failed."""
-    check(args)
     began, made, failed = time.perf_counter(), 0, []
     out, data_dir = Path(args.out or f"runs/{args.profile}").resolve(), Path(args.data).resolve()
     have, data = provenance.ROOT / "results" / args.profile, "shapes2d"  # what can be stacked
     runs = profiles.in_order(profiles.plan(args.profile, args.seeds, data))
     identity = datasets.load(data, data_dir).identity
     say = functools.partial(print, file=sys.stdout, flush=True)
+    job = Job(args.profile, out, data_dir, have, identity, save_every=args.save_every)
     (out / "logs").mkdir(parents=True, exist_ok=True)
-    with results.locked(out):
+    with results.locked(out), open(out / "logs" / "ray.log", "a", encoding="utf-8") as remarks:
         # The workers of a sweep that was killed outlive it by some seconds; what they write counts.
-        for log in (out / "logs").glob("stack-*.log"):
+        for log in out.glob("logs/stack-*.log"):
             with open(log, encoding="utf-8") as at_work:
                 fcntl.flock(at_work, fcntl.LOCK_SH)
         waiting = list(runner.waiting_in(out, say).values())
         todo = runner.pending_of(runs, (out, have), identity)
         if parts := runner.units(todo, args.stack, waiting):
-            job = dict(
-                profile=args.profile, out=out, data_dir=data_dir, have=have, identity=identity
-            )
             # What Ray has to say goes to stdout whatever it is told; here it goes to a log.
-            remarks = open(out / "logs" / "ray.log", "a", encoding="utf-8")  # noqa: SIM115
-            with remarks, contextlib.redirect_stdout(remarks):
+            with contextlib.redirect_stdout(remarks):
                 made, failed = hand_out(args, job, parts, say)
         left = runner.pending_of(runs, (out, have), identity)
     words = [f"{made} runs made in this sweep"]
@@ -221,25 +204,39 @@ def sweep(args: argparse.Namespace) -> int:
         words.append(f"{len(failed)} of {len(parts)} units FAILED: {', '.join(failed)}")
     words.append(f"{len(left)} of {len(runs)} runs are left" if left else
                  f"nothing is left of {len(runs)} runs")  # fmt: skip
-    print(f"{'; '.join(words)} ({(time.perf_counter() - began) / 60:.1f} min)")
+    say(f"{'; '.join(words)} ({(time.perf_counter() - began) / 60:.1f} min)")
     return int(bool(failed or left))
+
+
+def number(kind: type, most: float = math.inf) -> Callable[[str], float]:
+    """What an option takes: a number of this kind above 0, `most` at most."""
+
+    def parse(text: str) -> float:
+        if not 0 < kind(text) <= most or math.isinf(kind(text)):
+            limit = f" and at most {most:g}" if most < math.inf else ""
+            raise argparse.ArgumentTypeError(f"must be a finite number above 0{limit}, not {text}")
+        return kind(text)
+
+    return parse
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    option = parser.add_argument
+    option, ray = parser.add_argument, parser.add_mutually_exclusive_group().add_argument
     option("--profile", default="paper", help=", ".join(profiles.PROFILES))
     option("--seeds", type=int, help="of every setting; as the profile says unless told")
     option("--out", help="results folder that all nodes share; runs/PROFILE unless told")
-    option("--address", help="auto, or HOST:PORT of a Ray cluster; Ray starts here unless told")
-    option("--local", type=int, help="where Ray starts here: units at once; one a core unless told")
-    option("--stack", type=int, default=8, help="models at once in a unit, at most")
-    option("--gpus", type=float, default=0.5, help="share of a GPU that a unit takes")
-    option("--device", help="cpu or cuda; cuda where Ray has a GPU unless told")
-    option("--save-every", type=float, default=SAVE_EVERY, help="seconds between checkpoints")
+    ray("--address", help="auto, or HOST:PORT of a Ray cluster; Ray starts here unless told")
+    ray("--local", type=number(int), help="where Ray starts here: units at once; else one a core")
+    option("--stack", type=number(int), default=8, help="models at once in a unit, at most")
+    option("--gpus", type=number(float, 1), default=0.5, help="share of a GPU that a unit takes")
+    option("--device", choices=("cpu", "cuda"), help="cuda where Ray has a GPU unless told")
+    option("--save-every", type=number(float), default=runner.SAVE_EVERY,
+           help="seconds between checkpoints")  # fmt: skip
     option("--data", default="data", help="folder of the data, the same on every node")
+    args = parser.parse_args(arguments)
     try:
-        return sweep(parser.parse_args(arguments))
+        return sweep(args)
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the last checkpoints", file=sys.stderr)
     except (OSError, ValueError, TypeError, RuntimeError) as error:

@@ -18,8 +18,9 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch.nn.utils import parameters_to_vector
 
 from dipvae_src.data import SIDE, Packed
 from dipvae_src.models import VAE
@@ -67,19 +68,17 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def drawn(device: torch.device, images: int, colour: bool = False) -> Packed:
     """Bright boxes on black, packed as a data set of 2D Shapes or of colour images is."""
-    generator = torch.Generator().manual_seed(0)
-    low = torch.randint(0, SIDE // 2, (2, images, 1), generator=generator)
-    high = low + torch.randint(4, SIDE // 2, (2, images, 1), generator=generator)
-    inside = (torch.arange(SIDE) >= low) & (torch.arange(SIDE) < high)  # (2, N, 64)
-    pixels = (inside[0, :, :, None] & inside[1, :, None, :]).flatten(1).to(torch.uint8)  # (N, 4096)
-    places = torch.arange(7, -1, -1, dtype=torch.uint8)
-    if colour:
-        bits, table = pixels.repeat(1, 3) * 255, None
-    else:
-        bits = (pixels.view(images, -1, 8) << places).sum(dim=2, dtype=torch.uint8)  # (N, 512)
-        table = ((torch.arange(256)[:, None] >> places) & 1).float().to(device)
-    facts = dict(name="boxes", source="stand-in", factor_names=("a",), factor_sizes=(images,))
-    return Packed(**facts, identity="", discrete=(False,), bits=bits.to(device), table=table)
+    rng, sides = np.random.default_rng(0), np.arange(SIDE)
+    low = rng.integers(0, SIDE // 2, (2, images, 1))
+    inside = (sides >= low) & (sides < low + rng.integers(4, SIDE // 2, low.shape))  # (2, N, 64)
+    pixels = (inside[0, :, :, None] & inside[1, :, None, :]).reshape(images, -1)  # (N, 4096)
+    packed = np.tile(pixels, 3) * np.uint8(255) if colour else np.packbits(pixels, axis=1)
+    table = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
+    return Packed(
+        name="boxes", source="stand-in", identity="", factor_names=("a",), factor_sizes=(images,),
+        discrete=(False,), bits=torch.from_numpy(packed).to(device),
+        table=None if colour else torch.from_numpy(table).float().to(device),
+    )  # fmt: skip
 
 
 def pace_of_single(run: Run, data: Packed) -> tuple[float, VAE]:
@@ -99,9 +98,10 @@ def seconds_per_step(shape: Settings, device: torch.device) -> float:
     return pace_of_single((dataclasses.replace(shape, steps=12 if colour else 24), 0), data)[0]
 
 
-def flat(model: VAE) -> Tensor:
-    """All weights in one row."""
-    return torch.cat([p.detach().flatten() for p in model.parameters()]).cpu()
+def try_single(pair: list[Run], data: Packed) -> tuple[Outcome, list[VAE]]:
+    """The plain loop's pace, and the models that other ways are held to."""
+    paces, models = zip(*(pace_of_single(run, data) for run in pair))
+    return Outcome("single", min(paces)), list(models)
 
 
 def try_stack(way: str, pair: list[Run], references: list[VAE], data: Packed) -> Outcome:
@@ -111,12 +111,13 @@ def try_stack(way: str, pair: list[Run], references: list[VAE], data: Packed) ->
     stack.train(until=STEPS)
     tolerance = TOLERANCES[stack.precision]
     for m, (run, reference) in enumerate(zip(pair, references)):
-        end, start = flat(reference), flat(model_of(*run, data))
-        off = ((flat(stack.model(m)) - end).abs().mean() / (end - start).abs().max()).item()
+        models = (stack.model(m), reference, model_of(*run, data))
+        own, end, start = (parameters_to_vector(made.cpu().parameters()) for made in models)
+        off = ((own - end).abs().mean() / (end - start).abs().max()).item()
         if not off <= tolerance:  # nor where it is NaN
             return Outcome(way, fell_out=f"does not agree: off by {off:.1e}, allowed {tolerance}")
     begun = stack.seconds
-    stack.train(lambda: stack.step > STEPS and stack.seconds - begun > SECONDS)
+    stack.train(lambda: stack.seconds - begun > SECONDS)
     return Outcome(way, (stack.seconds - begun) / (stack.step - STEPS) / len(pair))
 
 
@@ -124,20 +125,17 @@ def try_ways(
     settings: Settings, device: torch.device, tell: Callable[[Outcome], None]
 ) -> list[Outcome]:
     """Try every way at the size of `settings`, slowest first, and tell of each as it ends."""
-    shape = dataclasses.replace(shape_of(settings), steps=STEPS)
-    weights = dict(lambda_od=10.0, lambda_d=10.0)
+    shape = dataclasses.replace(shape_of(settings), steps=STEPS, lambda_od=10.0, lambda_d=10.0)
     pair = [
-        (dataclasses.replace(shape, objective="dip-vae-i", **weights), 0),
-        (dataclasses.replace(shape, objective="dip-vae-ii", lambda_3=200.0, **weights), 1),
+        (dataclasses.replace(shape, objective="dip-vae-i"), 0),
+        (dataclasses.replace(shape, objective="dip-vae-ii", lambda_3=200.0), 1),
     ]
     outcomes, references = [], []
     for way in WAYS:
         try:
             data = drawn(device, 4 * settings.batch_size)
             if way == "single":
-                timed = [pace_of_single(run, data) for run in pair]
-                references = [model for _, model in timed]
-                outcome = Outcome(way, min(pace for pace, _ in timed))
+                outcome, references = try_single(pair, data)
             elif references:
                 outcome = try_stack(way, pair, references, data)
             else:
@@ -165,14 +163,10 @@ def fastest(outcomes: Iterable[Outcome]) -> Outcome:
 
 
 @functools.cache
-def _try_shape(shape: Settings, device: torch.device, log: Callable[[str], None]) -> Outcome:
+def try_once(shape: Settings, device: torch.device, log: Callable[[str], None]) -> Outcome:
+    """The fastest way that agrees at the size of `shape`; tried once in a process."""
     log(f"Trying {machine.name_of(device)}, two models each way, for a minute or two:")
     return fastest(try_ways(shape, device, lambda outcome: log(str(outcome))))
-
-
-def try_once(settings: Settings, device: torch.device, log: Callable[[str], None]) -> Outcome:
-    """The fastest way that agrees at this size; tried once in a process."""
-    return _try_shape(dataclasses.replace(shape_of(settings), steps=STEPS), device, log)
 
 
 def read(path: Path) -> list[Outcome]:

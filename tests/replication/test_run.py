@@ -323,10 +323,10 @@ def test_the_time_ends_a_call_and_the_next_goes_on(command, tmp_path, monkeypatc
         patched.setattr(runner.Stack, "_advance", end_at_step_20)
         status, out, err = command(*words)
     assert (status, err) == (0, "") and f"0 runs made, {COUNT} of {COUNT} left" in out
-    assert len(list(tmp_path.glob("checkpoints/*.npz"))) == 1
+    assert len(list(tmp_path.glob("checkpoints/*.pt"))) == 1
     status, out, _ = command(*words)
     assert status == 0 and " runs go on from step " in out and f"0 of {COUNT} left" in out
-    assert not list(tmp_path.glob("checkpoints/*.npz"))
+    assert not list(tmp_path.glob("checkpoints/*.pt"))
 
 
 def test_by_the_plain_loop_nothing_is_begun_that_does_not_end_in_time(

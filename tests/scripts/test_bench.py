@@ -8,6 +8,7 @@ import types
 from pathlib import Path
 
 import pytest
+import readme
 import torch
 
 from replication import datasets as packed
@@ -77,6 +78,17 @@ def test_the_committed_figures_have_what_readme_shows():
     assert {row["network"] for row in report["training"]} == {"fc-1200", "fc-256", "conv"}
     assert all({"ours", "plain", "ratio"} <= row.keys() for row in report["training"])
     assert all(f["low"] <= f["median"] <= f["high"] for f in figures(report))
+
+
+def test_readme_shows_ours_beside_the_plain_loop_and_the_floor(tmp_path, monkeypatch):
+    report = results.read_json(ROOT / "results" / "bench.json")
+    medians = {"ours": 2_025.0, "ratio": 1.1, "ratio_to_floor": 0.87}
+    report["training"][0] |= {name: {"median": median} for name, median in medians.items()}
+    results.write_json(tmp_path / "bench.json", report)
+    monkeypatch.setattr(readme, "RESULTS", tmp_path)
+    lines = readme.blocks()["speed"]().splitlines()
+    beside = "1.10 times a plain DataLoader loop, 0.87 of the floor of its products"
+    assert lines[2] == f"| training fc-1200, batch 400, cpu | 2,025 images/s | {beside} |"
 
 
 def test_absent_and_altered_data_are_refused_before_anything_is_measured(tmp_path, data_dir):
