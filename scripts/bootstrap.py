@@ -157,30 +157,18 @@ def empty_venv():
 
 
 def pip(what, *arguments):
-    """Install with .venv's pip, its words in the log and on a terminal; Refused where it fails."""
+    """Install with .venv's pip, which says itself what it does; Refused where it fails."""
     # A user's settings of pip and Python may say otherwise.
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    environ.update(PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1", PYTHONUNBUFFERED="1")
+    environ.update(PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1")
     environ[lifeline.PARENT] = str(os.getpid())
-    run = subprocess.Popen(
-        (PYTHON, "-m", "replication.lifeline", "pip", "install", "--progress-bar", "off")
-        + ("--log", LOG) + arguments,
-        cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, close_fds=False,
-    )  # fmt: skip
-    error = ""
-    for line in run.stdout:
-        line = line.decode("utf-8", "replace").strip()
-        if line.startswith("ERROR: "):
-            error = line[len("ERROR: ") :]
-        if sys.stdout.isatty() and line.startswith(("Collecting ", "Installing ")):
-            print(f"\r    {line:74.74}", end="", flush=True)
-    if sys.stdout.isatty():
-        print(f"\r{'':78}\r", end="", flush=True)
-    if run.wait() != 0:
+    command = [PYTHON, "-m", "replication.lifeline", "pip", "install", "--log", LOG]
+    command += [] if sys.stdout.isatty() else ["--quiet"]  # but for errors
+    if subprocess.call(command + list(arguments), cwd=ROOT, env=environ, close_fds=False) != 0:
         raise Refused(
-            f"could not install {what} ({error or f'pip stopped with {run.returncode}'}): check "
-            "the network (pypi.org, download.pytorch.org) and call `make env` again, pip's own "
-            f"words are in .venv/install.log; or use a Python that has it already: {AS_IT_IS}"
+            f"could not install {what} (pip says above why; more in .venv/install.log): check the "
+            "network (pypi.org, download.pytorch.org) and call `make env` again; or use a Python "
+            f"that has it already: {AS_IT_IS}"
         )
 
 

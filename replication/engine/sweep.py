@@ -57,20 +57,16 @@ class Job:
 
     def check_node(self, data: str) -> None:
         """ValueError where this node has another folder, code or data than the sweep."""
-        mark = self.out / MARK
-        for same, what in (
-            (mark.exists() and mark.read_text("utf-8") == self.mark,
-             f"{self.out} on {{}} is not the folder of this sweep; --out must be one folder that "
-             "all nodes share"),
-            (provenance.short(provenance.STACKED) == self.code,
-             "the code on {} is not, or no longer, that of this sweep; start the sweep again with "
-             "one version"),
-            (datasets.load(data, self.data_dir).identity == self.identity,
-             f"the data in {self.data_dir} on {{}} are not those of the machine that started the "
-             "sweep"),
-        ):  # fmt: skip
-            if not same:
-                raise ValueError(what.format(platform.node()))
+        mark, host = self.out / MARK, platform.node()
+        if not mark.exists() or mark.read_text("utf-8") != self.mark:
+            what = f"{self.out} on {host} is not the folder of this sweep"
+            raise ValueError(f"{what}; --out must be one folder that all nodes share")
+        if provenance.short(provenance.STACKED) != self.code:
+            what = f"the code on {host} is not, or no longer, that of this sweep"
+            raise ValueError(f"{what}; start the sweep again with one version")
+        if datasets.load(data, self.data_dir).identity != self.identity:
+            what = f"the data in {self.data_dir} on {host}"
+            raise ValueError(f"{what} are not those of the machine that started the sweep")
 
 
 def unit(job: Job, runs: list[Run]) -> dict:
