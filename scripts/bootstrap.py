@@ -163,7 +163,7 @@ def pip(what, *arguments):
     environ.update(PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1")
     environ[lifeline.PARENT] = str(os.getpid())
     command = [PYTHON, "-m", "replication.lifeline", "pip", "install", "--log", LOG]
-    command += [] if sys.stdout.isatty() else ["--quiet"]  # but for errors
+    command += [] if sys.stdout.isatty() else ["-qq"]  # but for errors
     if subprocess.call(command + list(arguments), cwd=ROOT, env=environ, close_fds=False) != 0:
         raise Refused(
             f"could not install {what} (pip says above why; more in .venv/install.log): check the "

@@ -294,9 +294,12 @@ def train_stack(unit: Unit, runs: list[Run], way: str) -> Exception | None:
     path = next((path for path, its in waiting.items() if set(runs) <= set(its)), path)
     saved = time.perf_counter()
 
-    def stop() -> bool:
+    def note_steps() -> None:
         for run in runs:
             record.note_step(unit.path(run), stack.step)
+
+    def stop() -> bool:
+        note_steps()
         return unit.clock.left() <= 0 or time.perf_counter() - saved > unit.save_every
 
     try:
@@ -306,7 +309,7 @@ def train_stack(unit: Unit, runs: list[Run], way: str) -> Exception | None:
             raise
         return failed(unit, path, error)
     step, seconds = stack.step, stack.seconds
-    stop()  # notes where it begins
+    note_steps()
     while not stack.ended and unit.clock.left() > 0:
         try:
             stack.train(stop)
