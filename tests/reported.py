@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from dipvae_src import models
+from dipvae_src.settings import Settings
 from replication import profiles
 from replication.engine import runner
 from replication.report import explorer, report
@@ -83,6 +84,13 @@ def loud(network: str, latents: int, seed: int) -> models.VAE:
     return model
 
 
+def settings_of(network: str, latents: int, weight: float = 2, **other) -> Settings:
+    """Of the models that `loud` makes: beta-VAE (beta `weight`)."""
+    data = "shapes2d" if network == "fc" else "celeba"
+    size = dict(data=data, network=network, latents=latents, width=16, filters=4)
+    return Settings("beta-vae", beta=weight, **size, **other)
+
+
 def means(model: models.VAE, z: np.ndarray) -> np.ndarray:
     """What a model draws by PyTorch, (batch, pixels), 0 to 1: what the explorer is held to."""
     with torch.no_grad():
@@ -102,7 +110,7 @@ def shown_models(
 ) -> tuple[list[explorer.Model], list[models.VAE]]:
     """Models for the explorer and the same in PyTorch; the last `without` have no weights at hand.
 
-    Most used is the last latent.
+    Most used is the last latent. Those without weights ignore their latents.
     """
     own = [loud(network, latents, seed) for seed in range(count)]
     channels = 1 if network == "fc" else 3
@@ -117,5 +125,6 @@ def shown_models(
         }
         kept = (weights, mu) if m < count - without else (None, None)
         sheet = sheet_of(latents, channels)
-        found.append(explorer.Model(f"{network} {m} (x)", 5.0 + m, rows, sheet, False, *kept))
+        settings, kl = settings_of(network, latents, weight=m + 2), 5.0 + m if kept[0] else 0.0
+        found.append(explorer.Model(settings, kl, rows, sheet, False, *kept))
     return found, own

@@ -1,24 +1,29 @@
-"""The explorer of the report: decoders in half precision, labels, test images; explorer.js draws.
+"""The explorer of the report: what explorer.js draws models from, live or pre-rendered.
 
-A model's weights come from RESULTS/kept/RUN.npz (run.py leaves it for the first seed of each row
-of Table 1). Where it is not there or not whole, the model's traversal sheet takes its place: one
-latent at a time, in eleven positions.
+A model's decoder is RESULTS/kept/RUN.npz, which the first seed of each row of Table 1 leaves. Of
+the models shown first it goes into the page, in eight bits a weight. The others show frames, which
+it draws: one latent at a time, at 21 positions. Where it is not at hand, frames are read from
+RESULTS/frames/, or cut from the traversal sheet: ten latents at 11 positions. To leave frames
+beside results that are to be committed:
+
+    python -m replication.report.explorer runs/quick results/quick
 """
 
 import base64
 import io
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, Int8, UInt8
 from markupsafe import Markup
 from PIL import Image
 
 from dipvae_src import models as networks
-from dipvae_src.evaluate import TRAVERSAL_STEPS
+from dipvae_src.evaluate import TRAVERSAL_RANGE, TRAVERSAL_STEPS
 from dipvae_src.models import SIDE
 from dipvae_src.settings import Settings
 from replication import results
@@ -27,100 +32,141 @@ from replication.show import summary, traversals
 
 SCRIPT = Path(__file__).with_suffix(".js")
 SHOWN = 4  # models side by side at first; explorer.js has as many places
-MEGABYTES = 85  # of weights in one explorer (one a data set), at most: four decoders of width 1200
+POSITIONS = 21  # of a latent in frames, from -2.5 to 2.5
 SAME = 1.0  # of 255, mean over pixels: so near must kept weights come to their model's sheet
+NOT_IN_HTML = str.maketrans("<>&", ",.:")  # among the letters of base 85
+Weights = dict[str, np.ndarray]  # by their names: decoder.0.weight, ...
+Pixels = UInt8[np.ndarray, "height width *colours"]
 
 
 @dataclass(frozen=True)
 class Model:
     """A model as the explorer shows it."""
 
-    label: str
+    settings: Settings
     kl: float  # nats, of all latents together
     rows: list[dict]  # latents, most used first: {"latent": its index, "use": "KL 3.76, posY 0.85"}
-    sheet: np.ndarray  # (H, W) or (H, W, 3) uint8, evaluate.traversal_sheet
+    sheet: Pixels  # evaluate.traversal_sheet
     private: bool = False  # its test images may not be passed on
-    weights: dict[str, np.ndarray] | None = None  # float16, by their names: decoder.0.weight, ...
+    weights: Weights | None = None
     mu: np.ndarray | None = None  # (11, latents) of the test images on the sheet
+    moved: float = 0.0  # of 255: by how much eight bits change a pixel of these images, at most
     left_out: str = ""  # why its weights are, where they are there but cannot be used
+    frames: bytes = b""  # as `frames_of` makes them, where they are at hand
+
+    @property
+    def label(self) -> str:
+        return self.settings.label
 
     @property
     def channels(self) -> int:
         return 1 if self.sheet.ndim == 2 else 3
 
-    @property
-    def megabytes(self) -> float:
-        """Of its weights in base64, which takes four bytes for three."""
-        return sum(a.nbytes for a in (self.weights or {}).values()) * 4 / 3 / 1e6
+
+# --- from a run's files ---
 
 
 def models(shown: summary.ProfileResults) -> list[Model]:
     """The models of a data set that left a traversal sheet, in Table 1's order."""
-    found = []
-    for result in shown.results:
-        if not result["picture"]:
-            continue
-        settings, folder = Settings(**result["settings"]), Path(shown.results_dir)
-        sheet = np.asarray(Image.open(folder / result["picture"]["file"]))
-        kl, sap, rows = np.array(result["metrics"]["kl_per_latent"]), result["metrics"]["sap"], []
-        for latent in np.argsort(kl)[::-1].tolist():  # as on the sheet
-            used = kl[latent] > traversals.USED_ABOVE
-            use = traversals.factor_of(sap, latent) if used else "off"
-            words = ", ".join(filter(None, (f"KL {kl[latent]:.2f}", use)))
-            rows.append({"latent": latent, "use": words})
-        path = results.path_of(folder / "kept", settings, result["seed"]).with_suffix(".npz")
-        weights, mu, left_out = kept(path, settings, sheet)
-        if left_out:
-            print(f"LEFT OUT: the decoder of {settings.label}, {path} ({left_out})")
-        private = settings.data == "celeba" and result["data"]["source"] == "official"
-        known = (settings.label, float(kl.sum()), rows, sheet, private)
-        found.append(Model(*known, weights, mu, left_out))
-    return found
+    folder = Path(shown.results_dir)
+    return [model_of(result, folder) for result in shown.results if result["picture"]]
+
+
+def model_of(result: dict, folder: Path) -> Model:
+    """A run as the explorer shows it, by what lies beside its result in `folder`."""
+    settings = Settings(**result["settings"])
+    sheet = np.asarray(Image.open(folder / result["picture"]["file"]))
+    kl, sap, rows = np.array(result["metrics"]["kl_per_latent"]), result["metrics"]["sap"], []
+    for latent in np.argsort(kl)[::-1].tolist():  # as on the sheet
+        use = traversals.factor_of(sap, latent) if kl[latent] > traversals.USED_ABOVE else "off"
+        words = ", ".join(filter(None, (f"KL {kl[latent]:.2f}", use)))
+        rows.append({"latent": latent, "use": words})
+    weights, mu, moved, left_out = None, None, 0.0, ""
+    path = results.path_of(folder / "kept", settings, result["seed"]).with_suffix(".npz")
+    try:
+        weights, mu, moved = kept(path, settings, sheet)
+    except ValueError as error:
+        left_out = str(error)
+        print(f"LEFT OUT: the decoder of {settings.label} ({left_out})")
+    frames = folder / "frames" / frames_name(result)
+    private = settings.data == "celeba" and result["data"]["source"] == "official"
+    known = (settings, float(kl.sum()), rows, sheet, private, weights, mu, moved, left_out)
+    return Model(*known, frames.read_bytes() if frames.exists() else b"")
 
 
 def kept(
-    path: Path, settings: Settings, sheet: np.ndarray
-) -> tuple[dict[str, np.ndarray] | None, np.ndarray | None, str]:
-    """The decoder, and mu of the sheet's test images, from a kept file; None if they are of no use.
+    path: Path, settings: Settings, sheet: Pixels
+) -> tuple[Weights | None, np.ndarray | None, float]:
+    """Of a kept file, if it is there: the decoder, mu of the sheet's test images, and `moved`.
 
-    The third is why, if the file is there: it is damaged, of another network, or draws other
-    reconstructions than are on the sheet, so that it is another run's.
+    Raises ValueError where it is damaged, of another network, or draws other reconstructions than
+    are on the sheet, so that it is another run's.
     """
     arrays = results.read_kept(path)
     if arrays is None:
-        return None, None, f"{path.name} is damaged" if os.path.lexists(path) else ""
+        if os.path.lexists(path):
+            raise ValueError(f"{path.name} is damaged")
+        return None, None, 0.0
     weights = {name: a for name, a in arrays.items() if name.startswith("decoder.")}
     mu = arrays["mu"][:TRAVERSAL_STEPS].astype(np.float32)
+    coarse = {}
+    for name, array in weights.items():
+        scales, whole = eight_bits(array)
+        coarse[name] = (scales[:, None] * whole).reshape(array.shape)
     try:
-        drawn = tiles(decode(settings, weights, mu), 1 if sheet.ndim == 2 else 3)
-        reconstructed = sheet[SIDE : 2 * SIDE]
-        if not np.abs(255 * drawn - reconstructed).mean() < SAME:
+        drawn, again = (255 * decode(settings, own, mu) for own in (weights, coarse))
+        if not np.abs(drawn - sheet[SIDE : 2 * SIDE]).mean() < SAME:
             raise ValueError("other pictures")
     except (RuntimeError, ValueError):  # PyTorch's of other shapes, NumPy's
-        return None, None, f"{path.name} is of another run or network"
-    return weights, mu, ""
-
-
-def tiles(images: Float[np.ndarray, "batch pixel"], channels: int) -> np.ndarray:
-    """Images side by side as in a row of the sheet: (64, batch * 64) or (64, batch * 64, 3)."""
-    planes = images.reshape(len(images), channels, SIDE, SIDE).transpose(2, 0, 3, 1)
-    planes = planes.reshape(SIDE, len(images) * SIDE, channels)
-    return planes[..., 0] if channels == 1 else planes
+        raise ValueError(f"{path.name} is of another run or network") from None
+    return weights, mu, float(np.abs(again - drawn).max())
 
 
 @torch.no_grad()
 def decode(
-    settings: Settings, weights: dict[str, np.ndarray], z: Float[np.ndarray, "batch latent"]
-) -> Float[np.ndarray, "batch pixel"]:
-    """What a decoder draws, 0 to 1; RuntimeError for weights of another network."""
+    settings: Settings, weights: Weights, z: Float[np.ndarray, "batch latent"]
+) -> Float[np.ndarray, "64 width *colours"]:
+    """What a decoder draws, 0 to 1, side by side as in a row of the sheet: (64, batch * 64), of
+    colour images (64, batch * 64, 3). RuntimeError for weights of another network.
+    """
     channels = 1 if settings.network == "fc" else 3
     model = networks.build(
         settings.network, settings.latents, settings.width, channels, 0, filters=settings.filters
     )
     own = {n.removeprefix("decoder."): torch.from_numpy(a).float() for n, a in weights.items()}
     model.decoder.load_state_dict(own)
-    drawn = model.decode(torch.from_numpy(z).float())
-    return (drawn.sigmoid() if channels == 1 else drawn.clamp(0, 1)).flatten(1).numpy()
+    means = model.decode(torch.from_numpy(z).float())
+    means = means.sigmoid() if channels == 1 else means.clamp(0, 1)
+    images = means.view(len(z), channels, SIDE, SIDE).permute(2, 0, 3, 1)
+    row = images.reshape(SIDE, len(z) * SIDE, channels).numpy()
+    return row[..., 0] if channels == 1 else row
+
+
+def frames_of(model: Model) -> bytes:
+    """Frames by the model's weights, as WebP: a row of test images reconstructed, then a row a
+    latent, the first image with that latent alone moved from -2.5 to 2.5.
+    """
+    rows = [np.pad(model.mu, ((0, POSITIONS - len(model.mu)), (0, 0)), "edge")]
+    for row in model.rows:
+        rows.append(model.mu[:1].repeat(POSITIONS, axis=0))
+        rows[-1][:, row["latent"]] = np.linspace(-TRAVERSAL_RANGE, TRAVERSAL_RANGE, POSITIONS)
+    drawn = np.concatenate([decode(model.settings, model.weights, z) for z in rows])
+    return webp(np.round(255 * drawn).astype(np.uint8))
+
+
+def frames_name(result: dict) -> str:
+    """The name of a run's frames tells its losses too, so that no other run's are shown."""
+    stem = results.path_of("", Settings(**result["settings"]), result["seed"]).stem
+    return f"{stem}_{results.checksum({'losses': result['losses']})[:8]}.webp"
+
+
+def leave_frames(source: Path, target: Path) -> None:
+    """Write target/frames/RUN_LOSSES.webp of every decoder that is kept in `source`."""
+    for path in sorted(source.glob("kept/*.npz")):
+        result = results.read(source / f"{path.stem}.json")
+        model = model_of(result, source)
+        if model.weights:
+            results.write_whole(target / "frames" / frames_name(result), frames_of(model))
 
 
 # --- into the page ---
@@ -137,44 +183,58 @@ def chosen(models: list[Model]) -> list[int]:
     return sorted((first + rest)[:SHOWN])
 
 
-def within(models: list[Model], megabytes: float) -> list[int]:
-    """The models whose weights go into the page: those shown first, then others, while they fit."""
-    first, embedded = chosen(models), []
-    for m in first + [m for m in range(len(models)) if m not in first]:
-        if 0 < models[m].megabytes <= megabytes:
-            embedded.append(m)
-            megabytes -= models[m].megabytes
-    return embedded
+def eight_bits(
+    array: np.ndarray,
+) -> tuple[Float32[np.ndarray, " rows"], Int8[np.ndarray, "rows n"]]:
+    """An array's rows, along its first axis: each row's scale, and whole numbers of -127 to 127.
+
+    So a vector, whose rows have one number each, stays as it is.
+    """
+    rows = array.astype(np.float32).reshape(len(array), -1)
+    scales = np.maximum(np.abs(rows).max(axis=1) / 127, np.float32(1e-30))
+    return scales, np.round(rows / scales[:, None]).astype(np.int8)
 
 
-def picture(pixels: UInt8[np.ndarray, "height width *colours"]) -> str:
-    """A part of a sheet as a data address; shapes dark on white, as in the figures."""
-    buffer = io.BytesIO()
-    Image.fromarray(255 - pixels if pixels.ndim == 2 else pixels).save(buffer, "PNG", optimize=True)
-    return inline(buffer.getvalue())
+def as_text(weights: Weights) -> str:
+    """For explorer.js: of each array its scales (float32, little-endian), then its numbers."""
+    parts = (eight_bits(array) for array in weights.values())
+    content = b"".join(s.astype("<f4").tobytes() + whole.tobytes() for s, whole in parts)
+    return base64.b85encode(content, pad=True).decode().translate(NOT_IN_HTML)
 
 
-def block(models: list[Model], name: str, title: str, megabytes: float = MEGABYTES) -> Markup:
+def webp(pixels: Pixels) -> bytes:
+    """Pictures as the page shows them: shapes dark on white, as in the figures."""
+    buffer, ink = io.BytesIO(), 255 - pixels if pixels.ndim == 2 else pixels
+    Image.fromarray(ink).save(buffer, "WEBP", quality=70)
+    return buffer.getvalue()
+
+
+def block(models: list[Model], name: str, title: str) -> Markup:
     """The explorer of a data set, for a page that runs SCRIPT. `name`: a word; `title`: a tab's."""
-    embedded, entries, texts = within(models, megabytes), [], []
+    entries, texts = [], []
     for m, model in enumerate(models):
         entry = {"label": model.label, "kl": model.kl, "rows": model.rows}
-        if m in embedded:
+        if model.weights and m in chosen(models):
             layout = [{"name": n, "shape": list(a.shape)} for n, a in model.weights.items()]
             entry |= {"layout": layout, "mu": model.mu.tolist()}
-            numbers = b"".join(a.astype("<f2").tobytes() for a in model.weights.values())
-            texts.append((m, base64.b64encode(numbers).decode()))
+            texts.append((m, as_text(model.weights)))
+        elif model.frames or model.weights:
+            frames = model.frames or frames_of(model)
+            entry |= {"frames": inline(frames, "webp"), "positions": POSITIONS}
         else:  # the sheet without its test images
-            entry |= {"sheet": picture(model.sheet[SIDE:]), "frames": len(model.sheet) // SIDE - 2}
+            frames = inline(webp(model.sheet[SIDE:]), "webp")
+            entry |= {"frames": frames, "positions": TRAVERSAL_STEPS}
         entries.append(entry)
-    first, legend = models[chosen(models)[0]], "Start from a test image"
-    if first.private:
-        legend += f" (as {first.label} reconstructs it: the image itself may not be passed on)"
-    row = 1 if first.private else 0
+    first = models[chosen(models)[0]]
+    top = SIDE if first.private else 0  # of the row that stands for the test images
     facts = {
-        "id": name, "legend": legend, "channels": first.channels, "models": entries,
+        "id": name, "channels": first.channels, "models": entries, "shown": chosen(models),
         "output": "sigmoid" if first.channels == 1 else "clamp",  # Bernoulli pixels, Gaussian ones
-        "shown": chosen(models), "tests": picture(first.sheet[row * SIDE : (row + 1) * SIDE]),
+        "tests": inline(webp(first.sheet[top : top + SIDE]), "webp"),
+        "reconstructed_by": first.label if first.private else None,
     }  # fmt: skip
-    warnings = [f"{m.label} is pre-rendered: {m.left_out}." for m in models if m.left_out]
-    return PIECES.explorer(name, title, facts, texts, warnings)
+    return PIECES.explorer(name, title, facts, texts, [m for m in models if m.left_out])
+
+
+if __name__ == "__main__":
+    leave_frames(*map(Path, sys.argv[1:3]))

@@ -1,7 +1,7 @@
 """Pages from plain data: texts, formulas, tables, pictures, links, and the whole that holds them.
 
-The HTML is in pieces.html and page.html (Jinja templates), which escape all that is put into them;
-a link leads only where `link` was told to. Nothing on a page asks for the network: pictures, style
+The HTML is in Jinja templates (pieces.html, page.html), which escape all that is put into them; a
+link leads only where `link` was told to. Nothing on a page asks for the network: pictures, style
 and script are inside, and its policy (a meta tag) forbids the rest. Tables have captions and
 scopes, pictures words, and both fit a phone, the dark and paper: report.css.
 """
@@ -9,10 +9,10 @@ scopes, pictures words, and both fit a phone, the dark and paper: report.css.
 import base64
 import hashlib
 import html
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import quote
 
 import jinja2
@@ -24,21 +24,10 @@ from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 NOTEBOOKS = HERE.parents[1] / "notebooks"
-NUMBER = re.compile(r"|[-−]?[\d.,]+†?( ± [\d.,]+)?|not known")  # a cell of a column of numbers
 LOADED = re.compile(  # scripts, and what is fetched: a page from nbconvert needs neither
     r'<script\b.*?</script\s*>|<link[^>]*href="https?://[^>]*>', re.DOTALL | re.IGNORECASE
 )
-
-
-class Section(NamedTuple):
-    """A part of the page."""
-
-    title: str
-    body: Markup
-
-    @property
-    def id(self) -> str:
-        return re.sub(r"\W+", "-", self.title.lower()).strip("-")
+SECTION = re.compile(r'<section id="([\w-]+)".*?<h2[^>]*>(.*?)</h2>', re.DOTALL)
 
 
 # --- texts ---
@@ -51,17 +40,12 @@ def breaking(text: str) -> Markup:
     return Markup(re.sub(r"(?<=\w)(?<!lambda)_(?=\w)", "_<wbr>", str(escape(text))))
 
 
-def marked(text: str, **values: object) -> Markup:
-    """Markdown as HTML: **bold** and `code` alone, links stay text; `values` for its {names}."""
-    if not isinstance(text, Markup):
-        text = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(breaking(html.unescape(text))))
-        text = Markup(re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", text))
-    return text.format(**values) if values else text
-
-
-def prose(text: str, kind: str = "", **values: object) -> Markup:
-    """Paragraphs, parted by empty lines; `kind` is their class."""
-    return PIECES.prose(marked(text, **values), kind)
+def marked(text: str) -> Markup:
+    """Markdown as HTML: **bold** and `code` alone, links stay text."""
+    if isinstance(text, Markup):
+        return text
+    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(breaking(html.unescape(text))))
+    return Markup(re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", text))
 
 
 def link(text: str, address: str) -> Markup:
@@ -74,14 +58,6 @@ def formula(latex: str) -> Markup:
     return Markup('<div class="formula"><math aria-label="{}" {}</div>').format(latex, made)
 
 
-ENVIRONMENT = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined,
-    trim_blocks=True, lstrip_blocks=True,
-)  # fmt: skip
-ENVIRONMENT.filters |= {"breaking": breaking, "marked": marked}
-PIECES = ENVIRONMENT.get_template("pieces.html").module  # its macros
-
-
 # --- tables and pictures ---
 
 
@@ -92,24 +68,21 @@ def shown_value(value: object) -> str:
     return "" if pd.isna(value) else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def table(frame: pd.DataFrame, caption: str, notes: str = "", kind: str = "") -> Markup:
+def table(frame: pd.DataFrame, caption: str, notes: str = "", kind: str = "cards") -> Markup:
     """A frame as a table, its first column the rows' heads; columns (group, name) share a head.
 
-    Many numbers scroll sideways ("numbers"), texts are cards on a phone ("cards"), or see `kind`.
+    Many numbers scroll sideways (`kind` "numbers"), texts are cards on a phone ("cards").
     """
     names = [c if isinstance(c, tuple) else ("", c) for c in frame.columns]
     rows = [[shown_value(value) for value in row] for row in frame.itertuples(index=False)]
-    numeric = [all(map(NUMBER.fullmatch, cells)) and any(cells) for cells in zip(*rows)]
-    kind = kind or ("numbers" if sum(numeric) > 3 else "cards")
     groups = [group for group, _ in names]
     columns = [
         {
             "name": name, "group": group, "span": groups.count(group) if group else 1,
-            "first": not group or groups.index(group) == i,
-            "number": i > 0 and "numbers" in kind and bool(group or numeric[i]),
+            "first": not group or groups.index(group) == i, "number": i > 0 and "numbers" in kind,
         } for i, (group, name) in enumerate(names)
     ]  # fmt: skip
-    return PIECES.table(columns, rows, caption, kind) + prose(notes, "notes")
+    return PIECES.table(columns, rows, caption, kind, notes)
 
 
 def difference(ours: str, paper: str) -> str:
@@ -135,49 +108,56 @@ def compared(frame: pd.DataFrame, caption: str, notes: str = "", comparable: boo
     return table(pd.DataFrame(columns), caption, notes, "numbers cards compared")
 
 
-ENVIRONMENT.globals |= {  # for words in templates; a table has its heads first
-    "formula": formula,
-    "table": lambda rows, caption: table(pd.DataFrame(rows[1:], columns=rows[0]), caption),
-}
-
-
-def inline(png: bytes) -> str:
-    """A PNG as an address that holds it."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+def inline(content: bytes, kind: str) -> str:
+    """A picture ("png", "webp") as an address that holds it."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def picture(path: Path, title: str, address: str = "") -> Markup:
     """A figure's PNG inside the page, with the words that it holds; `address`: of its notebook."""
+    content, buffer = path.read_bytes(), io.BytesIO()
     with Image.open(path) as image:
         facts, size = image.text, image.size
+        image.convert("RGB").save(buffer, "WEBP", quality=80)
+    small = min((content, "png"), (buffer.getvalue(), "webp"), key=lambda made: len(made[0]))
     source = facts["Source"].split(":")[0]
     source = link(source, address) if address else source
-    return PIECES.picture(inline(path.read_bytes()), *size, facts["Description"], title, source)
+    look = "photographs" if path.stem.startswith("traversals") else "chart"
+    return PIECES.picture(inline(*small), *size, facts["Description"], title, source, look)
 
 
 # --- the notebooks' pages ---
 
 
-def headings(name: str) -> list[str]:
-    """The headings of a notebook, without their marks; the first is its title."""
-    cells = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells
-    lines = [x for c in cells if c.cell_type == "markdown" for x in c.source.splitlines()]
-    return [line.lstrip("#").strip() for line in lines if re.match("#+ ", line)]
+def texts_of(notebook: str) -> list[str]:
+    """The lines of a notebook's texts; the first is its title."""
+    cells = nbformat.read(NOTEBOOKS / f"{notebook}.ipynb", as_version=4).cells
+    return [x for cell in cells if cell.cell_type == "markdown" for x in cell.source.splitlines()]
 
 
-def page_of(profile: str, name: str, heading: str = "") -> str:
+def page_of(profile: str, notebook: str, heading: str = "") -> str:
     """The address of a notebook's page from the report, at the first heading with `heading` in it.
 
     ValueError where none has.
     """
-    address = f"{profile}/notebooks/{name}.html"
+    address = f"{profile}/notebooks/{notebook}.html"
     if not heading:
         return address
-    for text in headings(name):
+    known = [x.lstrip("#").strip() for x in texts_of(notebook) if re.match("#+ ", x)]
+    for text in known:
         if heading.lower() in text.lower():
             return f"{address}#{quote(text.replace(' ', '-'))}"  # as nbconvert writes them
-    known = ", ".join(headings(name))
-    raise ValueError(f"notebook {name} has no heading with {heading!r}; it has {known}")
+    has = ", ".join(known)
+    raise ValueError(f"notebook {notebook} has no heading with {heading!r}; it has {has}")
+
+
+def promises(profile: str) -> list[tuple[Markup, str]]:
+    """All notebooks, linked, with what each promises: the line below its title."""
+    names = [path.stem for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))]
+    return [
+        (link(name, page_of(profile, name)), next(filter(None, texts_of(name)[1:])).strip("* "))
+        for name in names if name not in ("03_train", "11_report")
+    ]  # fmt: skip
 
 
 def navigation(name: str, names: Sequence[str]) -> str:
@@ -198,17 +178,6 @@ def offline(text: str) -> str:
     return re.sub(r"<head[^>]*>", lambda m: m[0] + str(meta), LOADED.sub("", text), count=1)
 
 
-def promises(profile: str) -> list[tuple[Markup, str]]:
-    """All notebooks, linked, with what each promises: the line below its title."""
-    found = []
-    for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
-        if path.stem not in ("03_train", "11_report"):
-            lines = nbformat.read(path, as_version=4).cells[0].source.splitlines()
-            promise = next((line.strip("* ") for line in lines[1:] if line.strip()), "")
-            found.append((link(path.stem, page_of(profile, path.stem)), promise))
-    return found
-
-
 # --- the whole ---
 
 
@@ -224,12 +193,23 @@ def policy(script: str = "", style: str = "") -> str:
     return f"{rest}; script-src {scripts}; style-src {styles}"
 
 
-def whole(
-    title: str, top: str, sections: Sequence[Section], script: str = "", bold: str = ""
-) -> str:
-    """A page: `bold` (if any), title, `top`, contents, the sections; `script` runs at the end."""
+def whole(title: str, top: Markup, body: Markup, script: str = "") -> str:
+    """A page: title, `top`, links to the sections of `body`, `body`; `script` runs at the end."""
     style = (HERE / "report.css").read_text("utf-8")
     return ENVIRONMENT.get_template("page.html").render(
-        title=title, top=top, sections=sections, bold=bold,
+        title=title, top=top, body=body, contents=SECTION.findall(body),
         script=Markup(script), style=Markup(style), policy=policy(script, style),
     )  # fmt: skip
+
+
+ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined,
+    trim_blocks=True, lstrip_blocks=True,
+)  # fmt: skip
+ENVIRONMENT.filters |= {"breaking": breaking, "marked": marked}
+ENVIRONMENT.globals |= {
+    "link": link, "formula": formula, "table": table, "compared": compared, "page_of": page_of,
+    # For tables of words in templates: the heads first.
+    "words": lambda rows, caption: table(pd.DataFrame(rows[1:], columns=rows[0]), caption),
+}  # fmt: skip
+PIECES = ENVIRONMENT.get_template("pieces.html").module  # its macros

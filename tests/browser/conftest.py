@@ -11,9 +11,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from markupsafe import Markup
 from reported import make_report, shown_models
 
-from replication.report import explorer, page, report
+from replication.report import explorer, page
 
 HERE = Path(__file__).resolve().parent
 CHROMIUM = (
@@ -25,8 +26,7 @@ CHROMIUM = (
 FLAGS = [
     "--no-sandbox",  # which root cannot have
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--disable-default-apps", "--no-first-run",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost",  # where test_lab.py has its server
+    "--disable-default-apps", "--no-first-run", "--host-resolver-rules=MAP * ~NOTFOUND",
 ]  # fmt: skip
 
 
@@ -61,12 +61,16 @@ def explorer_page(browser, tmp_path_factory) -> tuple[Path, list, list]:
     """Two explorers, the first with its last model pre-rendered; their models, also in PyTorch."""
     path = tmp_path_factory.mktemp("explorer") / "explorer.html"
     shapes, colours = shown_models("fc", 6, 5, without=1), shown_models("conv", 12, 4)
-    sections = [
-        page.Section(name, report.WORDS.explorers([explorer.block(models[0], name, name)]))
-        for name, models in (("shapes", shapes), ("colours", colours))
-    ]
-    path.write_text(page.whole("Explorers", "", sections, explorer.SCRIPT.read_text("utf-8")))
+    made = (("shapes", shapes), ("colours", colours))
+    write_page(path, *(explorer.block(models[0], name, name) for name, models in made))
     return path, shapes, colours
+
+
+def write_page(path: Path, *blocks: Markup) -> None:
+    """A page of explorers that all are seen at once."""
+    body = Markup("").join(Markup('<div class="explorers">{}</div>').format(b) for b in blocks)
+    script = explorer.SCRIPT.read_text("utf-8")
+    path.write_text(page.whole("Explorers", Markup(), body, script), "utf-8")
 
 
 class Opened:
