@@ -26,7 +26,8 @@ CHROMIUM = (
 FLAGS = [
     "--no-sandbox",  # which root cannot have
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--disable-default-apps", "--no-first-run", "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--disable-default-apps", "--no-first-run",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost",  # where test_lab.py has its server
 ]  # fmt: skip
 
 
