@@ -4,8 +4,11 @@ SAP and Z-diff are the paper's; MIG, the FactorVAE metric and DCI (replication/r
 of other papers, taken from the codes that each run left.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from replication import profiles
 from replication.score_readings import NAMES
@@ -20,6 +23,8 @@ RULERS = {
     "disentanglement": "DCI",
 }
 COLUMNS = RULERS | {"reconstruction_error": "rec. error"}
+SIX_LATENTS = "6 latents"  # a key of profiles.READINGS
+OUTSIDE = Path(__file__).resolve().parents[2] / "results" / "outside.csv"
 LEAST_SEEDS = 5  # for an interval by drawing seeds anew: fewer leave too few different draws
 DRAWS = 1_000
 
@@ -124,4 +129,49 @@ def shares_of_variance(runs: pd.DataFrame) -> pd.DataFrame:
             "both together": 100 * (total - model - seed) / total,
             "model, by chance": 100 * (len(table) - 1) / (table.size - 1),
         })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def traversals(shown: ProfileResults) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Claim 4 without an eye: the runs whose traversals were measured (traversal_score.py), with
+    SAP and Z-diff; and the rank correlation (Spearman) of each with that score, its p-value by all
+    orders of the runs.
+    """
+    runs = per_run(shown)
+    said = [run.get("traversals", {}).get("score") for run in shown.results]
+    columns = {"label": "model", "seed": "seed", "sap": "SAP", "zdiff": "Z-diff"}
+    found = runs[list(columns)].rename(columns=columns).assign(traversals=said)
+    found = found.astype({"traversals": float}).dropna(ignore_index=True)
+    if len(found) < 3:
+        return found, pd.DataFrame(columns=["score", "rank correlation", "p"])
+    rows = []
+    for name in ("SAP", "Z-diff"):
+
+        def correlation(order: np.ndarray) -> float:
+            return stats.spearmanr(order, found["traversals"]).statistic
+
+        exact = stats.permutation_test(
+            (found[name],), correlation, permutation_type="pairings", n_resamples=9_999, rng=0
+        )
+        rows.append({"score": name, "rank correlation": exact.statistic, "p": exact.pvalue})
+    return found, pd.DataFrame(rows)
+
+
+def outside(shown: ProfileResults) -> pd.DataFrame:
+    """What somebody else measured of DIP-VAE with six latents (results/outside.csv), beside our
+    runs of the reading SIX_LATENTS: means over seeds, ± half of their 95 % interval.
+    """
+    ours = measured(shown, readings=True)
+    ours = ours[ours["label"].str.endswith(SIX_LATENTS)]
+    rows = []
+    for theirs in pd.read_csv(OUTSIDE).to_dict("records"):
+        own = ours[ours["objective"] == theirs["objective"]]
+        row = {"objective": theirs["objective"], "seeds": len(own), "theirs, runs": theirs["runs"]}
+        for name, values in (("FactorVAE (%)", 100 * own["factor_vae"]), ("MIG", own["mig"])):
+            found = interval(values.to_numpy()) if len(own) else None
+            half = found.half if len(own) > 1 else np.nan
+            digits = "zdiff" if name.endswith("(%)") else "sap"  # one digit of percents, three else
+            row[name] = with_half(found.mean, half, digits) if found else "not run"
+            row[f"{name}, theirs"] = theirs[name]
+        rows.append(row)
     return pd.DataFrame(rows)
