@@ -30,7 +30,7 @@ DRAWS = 1_000
 
 
 def measured(shown: ProfileResults, readings: bool = False) -> pd.DataFrame:
-    """One row a run that was laid to all rulers (`python -m replication.record --rulers FOLDER`):
+    """One row a run that was laid to all rulers (`python -m replication.measure FOLDER`):
     label, objective, seed and the scores of COLUMNS.
     """
     runs = per_run(shown, readings)
