@@ -39,6 +39,7 @@ OUTPUTS = {
     "08_covariance": _files("covariance covariance_celeba", "png pdf csv md"),
     "09_readings": _files("readings longer other_scores spread", "csv md"),
     "10_attributes": (*_files("table_2", "csv md"), *_files("attributes", "png pdf")),
+    "12_rulers": _files("rulers places shares score_readings traversal_scores outside", "csv md"),
     "11_report": ("../report.html",),
 }
 REPORT = "11_report"  # reads what the others wrote, so it runs last
@@ -170,6 +171,10 @@ class Job:
         if self.name in LESSONS:
             words = ("--out", page, "--html-only")
         command("replication.notebooks", self.notebook, *words)
+        self.mark_done(shown_by)
+
+    def mark_done(self, shown_by: str) -> None:
+        """Write the stamp."""
         results.write_whole(self.stamp, f"{shown_by} {self.files()}".encode())
 
 
@@ -199,7 +204,7 @@ def jobs_for(args, profile: str, plan: profiles.Plan, folder: Path) -> list[Job]
     read += [path.with_suffix(".png") for path in read if path.with_suffix(".png").exists()]
     repeats = [name for name, its in profiles.PROFILES.items() if its.longer_than == profile]
     read += [path for name in repeats for path in sorted((folder.parent / name).glob("*.json"))]
-    read.append(ROOT / "results" / "published.json")
+    read += [ROOT / "results" / name for name in ("published.json", "outside.csv")]
     others = {
         "00_start_here": ({"profile": profile}, []),
         "01_data": (data | {"dsprites_gif": gif}, described),

@@ -9,6 +9,7 @@ measured again. A run takes some 15 seconds on one core, half a minute for its t
 """
 
 import argparse
+import itertools
 from pathlib import Path
 
 from dipvae_src.settings import Settings
@@ -65,11 +66,12 @@ def measure(path: Path, field: str) -> bool:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folders", type=Path, nargs="+", help="of results: results/quick, say")
+    parser.add_argument("paths", type=Path, nargs="+", help="results, or folders of them")
     parser.add_argument("--traversals", action="store_true", help="the pictures, not the codes")
     args = parser.parse_args(arguments)
     fields = ["traversals"] if args.traversals else ["rulers", "readings"]
-    for path in (path for folder in args.folders for path in sorted(folder.glob("*.json"))):
+    found = [sorted(path.glob("*.json")) if path.is_dir() else [path] for path in args.paths]
+    for path in itertools.chain(*found):
         if done := [field for field in fields if measure(path, field)]:
             print(f"{path}: {' and '.join(done)} measured", flush=True)
 

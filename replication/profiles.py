@@ -84,6 +84,7 @@ READINGS: dict[str, Callable[[Settings], Settings]] = {
     "batch 64": lambda s: replace(s, batch_size=64),
     "half the steps": lambda s: replace(s, steps=s.steps // 2),
     "width 256": lambda s: replace(s, width=256),
+    "6 latents": lambda s: replace(s, latents=6),  # as scores that others published have it
 }
 
 
@@ -214,6 +215,7 @@ PROFILES = {
                     Group(FURTHER_POINTS, seeds=5),
                     Group((I_10, II_5), seeds=10, reading="running covariance"),
                     Group((VAE, I_10, II_5), seeds=5, reading="width 256"),
+                    Group((I_10, II_5), seeds=3, reading="6 latents"),
                 ),
             ),
             "celeba": Part(EVENING_CONV, groups=(TABLE_2_BETAS,)),

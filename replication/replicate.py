@@ -43,6 +43,7 @@ from replication.show import summary
 
 ROOT = provenance.ROOT
 NOTEBOOK_SECONDS = 12  # one of the notebooks that show results, on one core
+MEASURE_SECONDS = 15  # of a run's codes, by the further rulers
 RUN_SECONDS = 8  # of a run beside its training steps: start, scores
 GIVEN = 20  # seconds that a training is taken to have gone as planned, until it tells its pace
 NEEDS_DISK = 2 << 30  # bytes: packed data, kept decoders and results of the quick profile
@@ -247,6 +248,21 @@ def train_all(
         raise Stop(f"{what}. The complete runs are kept.")
 
 
+def measure_all(its: Replication) -> None:
+    """Lay the further rulers (measure.py) to the runs that left codes and were not measured yet."""
+    paths = [its.path(run) for run in its.runs if profiles.leaves_codes(run[0])]
+    pages = [page for page in (job_of(its, runs) for runs in units_of(its)) if page.is_done()]
+    # The smoke profile's numbers mean nothing, and half a minute a sheet is most of its time.
+    kinds = [()] if its.profile == "smoke" else [(), ("--traversals",)]
+    shares = [paths[first :: its.workers] for first in range(min(its.workers, len(paths)))]
+    with Pool(its.workers) as pool:
+        for kind in kinds:
+            for future in [pool.submit(command, "replication.measure", *p, *kind) for p in shares]:
+                future.result()
+    for page in pages:  # they show nothing of it
+        page.mark_done(page.shown_by())
+
+
 def progress(
     folder: Path, costs: dict[Run, float], notes: Path, spent: float, at_once: int, later: float
 ) -> str:
@@ -301,7 +317,11 @@ def replicate(args: argparse.Namespace) -> None:
         for runs in todo:
             its_part = page / len(runs)
             costs |= {run: seconds_of(its, run) + its_part for run in runs if run in pending}
-        train_all(its, todo, costs, len(stale) * NOTEBOOK_SECONDS / 2)
+        to_measure = MEASURE_SECONDS * sum(profiles.leaves_codes(run[0]) for run in pending)
+        later = to_measure / its.workers + len(stale) * NOTEBOOK_SECONDS / 2
+        train_all(its, todo, costs, later)
+        if its.shown():
+            measure_all(its)
         jobs.show_all(jobs.not_done(its.shown()), say)
     made = duration(time.perf_counter() - BEGAN)
     print(f"Done in {made}. Results: {short(its.folder)}, tables and figures: {short(its.figures)}")

@@ -94,6 +94,7 @@ CHANGED = {
     "batch 64": {"batch_size": 64},
     "half the steps": {"steps": 50_000},
     "width 256": {"width": 256},
+    "6 latents": {"latents": 6},
 }
 
 
@@ -162,7 +163,7 @@ def test_run_names_are_unique(name):
     [
         ("smoke", 10, 10),  # 6 rows, 4 readings
         ("quick", 6, 18),
-        ("evening", 19, 205),  # 6 x 20, 2 x 10, 6 x 5, 2 x 10, 3 x 5
+        ("evening", 21, 211),  # 6 x 20, 2 x 10, 6 x 5, 2 x 10, 3 x 5, 2 x 3
         ("night", 6, 18),
         ("paper", 50, 192),  # 6 x 10, 24 x 3, 9 x 3, 2 x 3, 3 x 3, 3 x 3, 3 x 3
     ],
@@ -219,6 +220,8 @@ def test_evening_has_four_points_a_curve_and_its_readings():
         ("width 256", "beta-vae", 1): 5,
         ("width 256", "dip-vae-i", 10): 5,
         ("width 256", "dip-vae-ii", 5): 5,
+        ("6 latents", "dip-vae-i", 10): 3,
+        ("6 latents", "dip-vae-ii", 5): 3,
     }
 
 
@@ -260,11 +263,10 @@ def test_the_rows_of_table_1_come_seed_by_seed_before_anything_else():
     rows = [s for s, _ in shapes("evening")[:ROWS]]
     assert runs[: 20 * ROWS] == [(settings, seed) for seed in range(20) for settings in rows]
     rest = [settings.reading for settings, _ in runs[20 * ROWS :]]
-    assert list(dict.fromkeys(rest)) == ["third moments", "", "running covariance", "width 256"]
-    assert (
-        rest
-        == ["third moments"] * 20 + [""] * 30 + ["running covariance"] * 20 + ["width 256"] * 15
-    )
+    assert rest == (
+        ["third moments"] * 20 + [""] * 30 + ["running covariance"] * 20 + ["width 256"] * 15
+        + ["6 latents"] * 6
+    )  # fmt: skip
     third = [(s.lambda_od, seed) for s, seed in runs[20 * ROWS :] if s.reading == "third moments"]
     assert third == [(weight, seed) for seed in range(10) for weight in (5, 500)]
 

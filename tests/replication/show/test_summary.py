@@ -107,7 +107,7 @@ def test_evening_is_shown_from_its_third_seed_on(tmp_path):
     assert summary.largest("shapes2d", tmp_path) is None
     made_up.write(folder, "evening", [(settings, (2,)) for settings, _ in rows])
     assert summary.largest("shapes2d", tmp_path) == "evening"
-    assert "18 of its 205 runs so far" in summary.load("evening", str(folder)).conditions
+    assert "18 of its 211 runs so far" in summary.load("evening", str(folder)).conditions
 
 
 def test_night_is_shown_beside_evening_alone(tmp_path):
