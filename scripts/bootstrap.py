@@ -157,17 +157,28 @@ def empty_venv():
 
 
 def pip(what, *arguments):
-    """Install with .venv's pip, which says itself what it does; Refused where it fails."""
+    """Install with .venv's pip, its words in the log and on a terminal; Refused where it fails."""
     # A user's settings of pip and Python may say otherwise.
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environ.update(PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1")
     environ[lifeline.PARENT] = str(os.getpid())
     command = [PYTHON, "-m", "replication.lifeline", "pip", "install", "--log", LOG]
-    command += [] if sys.stdout.isatty() else ["-qq"]  # but for errors
-    if subprocess.call(command + list(arguments), cwd=ROOT, env=environ, close_fds=False) != 0:
+    shown = None if sys.stdout.isatty() else subprocess.DEVNULL  # its log has all of it
+    run = subprocess.run(
+        command + list(arguments),
+        cwd=ROOT,
+        env=environ,
+        close_fds=False,
+        stdout=shown,
+        stderr=shown,
+    )
+    if run.returncode:
+        with open(LOG, encoding="utf-8", errors="replace") as log:
+            errors = [line.partition("ERROR: ")[2].strip() for line in log if "ERROR: " in line]
+        why = errors[-1] if errors else f"pip stopped with {run.returncode}"
         raise Refused(
-            f"could not install {what} (pip says above why; more in .venv/install.log): check the "
-            "network (pypi.org, download.pytorch.org) and call `make env` again; or use a Python "
+            f"could not install {what} ({why}): check the network (pypi.org, download.pytorch.org) "
+            "and call `make env` again, pip's own words are in .venv/install.log; or use a Python "
             f"that has it already: {AS_IT_IS}"
         )
 
