@@ -213,8 +213,10 @@ def jobs_for(args, profile: str, plan: profiles.Plan, folder: Path) -> list[Job]
     names = [name for name in (*OUTPUTS, *LESSONS) if name != REPORT]
     shown = [Job(name, *others.get(name, (common, read)), figures, stamps) for name in names]
     # It shows what the others leave, which their stamps tell.
-    kept = sorted([*folder.glob("kept/*.npz"), *folder.glob("*.diverged")])
-    last = [*read, *kept, *(job.stamp for job in shown)]
+    kept = [
+        path for end in ("kept/*.npz", "frames/*.webp", "*.diverged") for path in folder.glob(end)
+    ]
+    last = [*read, *sorted(kept), *(job.stamp for job in shown)]
     return [*shown, Job(REPORT, common, last, figures, stamps)]
 
 

@@ -423,8 +423,8 @@ def publish(args: argparse.Namespace) -> None:
     found = results.collect(source, plan)
     if not all(provenance.is_present(result["code"]) for result in found):
         raise Stop(f"the results in {source} were made by other code; run `make replicate` first")
-    for end in ("json", "png", "npz"):
-        for old in target.glob(f"*.{end}"):
+    for end in ("*.json", "*.png", "*.npz", "frames/*.webp"):
+        for old in target.glob(end):
             old.unlink()
     for result in found:
         path = results.path_of(source, Settings(**result["settings"]), result["seed"])
@@ -438,6 +438,9 @@ def publish(args: argparse.Namespace) -> None:
             for file in (result["codes"]["file"], FACTORS):
                 results.write_whole(target / file, path.with_name(file).read_bytes())
         results.write(target / path.name, result)
+    from replication.report import explorer  # needs packages that training does without
+
+    explorer.leave_frames(source, target)
     what = f"{len(copied)} of {len(runs)} results copied to {short(target)}"
     print(f"{what}; commit them, then run `make figures readme`")
 

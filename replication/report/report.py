@@ -16,7 +16,7 @@ from dipvae_src.sap import INACTIVE_BELOW
 from dipvae_src.zdiff import z_diff_score
 from replication import profiles, provenance, results
 from replication.report import explorer, page
-from replication.show import claims, published, summary, tables
+from replication.show import agreement, claims, published, summary, tables
 
 ROOT = Path(__file__).resolve().parents[2]
 VERDICTS = ("reproduced", "not reproduced", "undecided", "needs CelebA")  # how a verdict begins
@@ -152,8 +152,8 @@ def figure(parts: Parts, name: str, notebook: str, title: str) -> Markup:
 page.ENVIRONMENT.globals |= {
     "counted": counted, "figure": figure, "origins": origins, "promises": page.promises,
     "rightly": rightly, "share": share, "warning": warning, "claims": claims,
-    "profiles": profiles, "provenance": provenance, "published": published, "summary": summary,
-    "tables": tables,
+    "agreement": agreement, "profiles": profiles, "provenance": provenance,
+    "published": published, "summary": summary, "tables": tables,
     "INACTIVE_BELOW": INACTIVE_BELOW, "PAIRS": z_diff_score.__kwdefaults__["pairs"],
 }  # fmt: skip
 WORDS = page.ENVIRONMENT.get_template("words.html")
