@@ -63,7 +63,8 @@ def write_zip(path: Path, members: dict) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():
-            archive.writestr(name, content)
+            made = zipfile.ZipInfo(name)  # of one date: the same bytes at any time
+            archive.writestr(made, content, zipfile.ZIP_DEFLATED)
     return path
 
 
