@@ -255,6 +255,7 @@ def measure_all(its: Replication) -> None:
     # The smoke profile's numbers mean nothing, and half a minute a sheet is most of its time.
     kinds = [()] if its.profile == "smoke" else [(), ("--traversals",)]
     shares = [paths[first :: its.workers] for first in range(min(its.workers, len(paths)))]
+    say(f"scores of other papers (MIG, FactorVAE, DCI) of {len(paths)} runs")
     with Pool(its.workers) as pool:
         for kind in kinds:
             for future in [pool.submit(command, "replication.measure", *p, *kind) for p in shares]:
