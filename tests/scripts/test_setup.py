@@ -656,7 +656,7 @@ def test_notebooks_run_in_this_interpreter_whatever_the_user_has_installed(tmp_p
     path = ROOT / "runs" / f"kernel-{os.getpid()}.ipynb"
     path.parent.mkdir(exist_ok=True)
     settings = dict.fromkeys(["HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"], "/dev/null/home")
-    settings |= {"JUPYTER_PATH": f"{tmp_path}/home/jupyter", "JUPYTER_PREFER_ENV_PATH": "0"}
+    settings |= {"JUPYTER_PATH": str(spec.parents[2]), "JUPYTER_PREFER_ENV_PATH": "0"}
     try:
         path.write_text(json.dumps(notebook), "utf-8")
         words = ["-m", "pytest", "-q", "--nbval", "-p", "no:cacheprovider", "-p", "no:xdist"]
