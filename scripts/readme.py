@@ -94,7 +94,8 @@ def side_by_side() -> tuple[pd.DataFrame, list[str]]:
                 for label in made["method"]
             ]
     remarks = [
-        " ".join([f"{part.conditions}.", *tables.collapsed(part, made["method"])]) for part in parts
+        " ".join([f"{part.conditions}.", *tables.few_latents(part, made["method"])])
+        for part in parts
     ]
     return pd.DataFrame(made), remarks
 

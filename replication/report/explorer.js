@@ -453,7 +453,7 @@ function tabs(group) {
 if (typeof document !== "undefined") {
   document.querySelectorAll(".explorers:has(.explorer)").forEach(tabs);
   const look = new ResizeObserver((seen) => seen.forEach(({ target }) => target.classList.toggle("wider", target.scrollWidth > target.clientWidth)));
-  document.querySelectorAll(".scroll").forEach((frame) => look.observe(frame));
+  document.querySelectorAll(".scroll, .card").forEach((frame) => look.observe(frame));
   addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((fold) => { fold.open = true; }));
 } else {
   module.exports = { unpack, values, decoder };

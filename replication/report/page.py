@@ -122,8 +122,9 @@ def picture(path: Path, title: str, address: str = "") -> Markup:
     small = min((content, "png"), (buffer.getvalue(), "webp"), key=lambda made: len(made[0]))
     source = facts["Source"].split(":")[0]
     source = link(source, address) if address else source
+    caption = re.sub(r"^\*\*.*?\*\*\s*", "", facts.get("Caption", ""))  # without its own title
     look = "photographs" if path.stem.startswith("traversals") else "chart"
-    return PIECES.picture(inline(*small), *size, facts["Description"], title, source, look)
+    return PIECES.picture(inline(*small), *size, facts["Description"], title, caption, source, look)
 
 
 # --- the notebooks' pages ---

@@ -16,7 +16,7 @@ from dipvae_src.sap import INACTIVE_BELOW
 from dipvae_src.zdiff import z_diff_score
 from replication import profiles, provenance, results
 from replication.report import explorer, page
-from replication.show import agreement, claims, published, summary, tables
+from replication.show import agreement, claims, findings, published, summary, tables
 
 ROOT = Path(__file__).resolve().parents[2]
 VERDICTS = ("reproduced", "not reproduced", "undecided", "needs CelebA")  # how a verdict begins
@@ -72,7 +72,7 @@ def named(shown: summary.ProfileResults, parts: Parts) -> str:
 
 
 def share(shown: summary.ProfileResults) -> str:
-    """Percent of the steps meant for the paper's setting."""
+    """Percent of the paper profile's steps (the paper does not say how many it took)."""
     full, ours = (profiles.plan(p, data=shown.data)[0][0] for p in ("paper", shown.profile))
     return f"{100 * ours.steps / full.steps:.2g} %"
 
@@ -84,8 +84,8 @@ def warning(shown: summary.ProfileResults) -> str:
         return ""
     network = ", on a smaller network" if ours.width < full.width else ""
     return (
-        f"These are {shown.profile} results: {share(shown)} of the training steps meant for the "
-        f"paper's setting{network}. They show what so small a replication gives, not what the "
+        f"These are {shown.profile} results: {share(shown)} of our paper profile's training "
+        f"steps{network}. They show what so small a replication gives, not what the "
         "paper found."
     )
 
@@ -152,7 +152,7 @@ def figure(parts: Parts, name: str, notebook: str, title: str) -> Markup:
 page.ENVIRONMENT.globals |= {
     "counted": counted, "figure": figure, "origins": origins, "promises": page.promises,
     "rightly": rightly, "share": share, "warning": warning, "claims": claims,
-    "agreement": agreement, "profiles": profiles, "provenance": provenance,
+    "agreement": agreement, "findings": findings, "profiles": profiles, "provenance": provenance,
     "published": published, "summary": summary, "tables": tables,
     "INACTIVE_BELOW": INACTIVE_BELOW, "PAIRS": z_diff_score.__kwdefaults__["pairs"],
 }  # fmt: skip

@@ -82,9 +82,10 @@ def difference(
     shown: ProfileResults, metric: str, a: str, b: str, plus: float = 0.0, times: float = 1.0
 ) -> Condition:
     """The score of a * times - that of b + plus."""
-    scaled = f" x {times:g}" if times != 1 else ""
-    added = f" {'+' if plus > 0 else '-'} {abs(plus):g}" if plus else ""
-    text = f"{NAMES.get(metric, metric)} of {a}{scaled}{added} less that of {b}"
+    scaled = f"{times:g} times " if times != 1 else ""
+    added = f", {'plus' if plus > 0 else 'minus'} {abs(plus):g}" if plus else ""
+    name, (a_said, b_said) = NAMES.get(metric, metric), map(summary.brief, (a, b))
+    text = f"{name}, {scaled}{a_said} minus {b_said}{added}"
     values = paired(scores(shown, a, metric) * times, scores(shown, b, metric)) + plus
     return Condition(text, values, metric)
 
@@ -115,7 +116,8 @@ def trade_offs(shown: ProfileResults) -> dict[str, pd.Series]:
     if planned - set(runs["label"]):
         raise NotDecidable("the curves are not all there")
     if (least := runs.groupby("objective")["label"].nunique().min()) < CURVE_POINTS:
-        raise NotDecidable(f"a curve has {least} of the {CURVE_POINTS} points that it takes")
+        points = f"{least} point{'s' if least > 1 else ''}"
+        raise NotDecidable(f"a curve of Figure 1 has {points}; {CURVE_POINTS} are needed")
     errors = np.geomspace(runs[ERROR].min(), runs[ERROR].max(), ERRORS)
     seeds = [s for s, group in runs.groupby("seed") if set(group["label"]) == set(runs["label"])]
     chosen = runs[runs["seed"].isin(seeds)].groupby(["objective", "seed"])
@@ -127,7 +129,7 @@ def trade_offs(shown: ProfileResults) -> dict[str, pd.Series]:
 
 
 def best_trade_off(shown: ProfileResults) -> list[Condition]:
-    curves, text = trade_offs(shown), "best SAP within an error, II less"
+    curves, text = trade_offs(shown), "best SAP within an error, II minus"
     return [
         Condition(f"{text} {name}", paired(curves["dip-vae-ii"], curves[other]), "sap")
         for other, name in (("dip-vae-i", "I"), ("beta-vae", "beta-VAE"))

@@ -266,11 +266,11 @@ def save_figure(
     alt = ". ".join(
         filter(None, (figure.get_suptitle().replace("\n", " ").replace(NO_BREAK, " "), alt))
     )
-    caption = " ".join(filter(None, (caption, f"({shown.conditions}.)")))
     runs = ", ".join(shown.run_names())
     if shown.figures_dir:
         path, dpi = Path(shown.figures_dir) / name, matplotlib.rcParams["savefig.dpi"]
         texts = {"Title": name, "Description": alt, "Caption": caption}
+        texts["Conditions"] = shown.conditions
         texts["Source"] = f"{shown.source(notebook)}: {runs}"
         results.write_whole(path.with_suffix(".png"), small_png(figure, dpi, texts))
         about = {"Title": name, "Subject": alt, "Keywords": runs, "Creator": notebook}
@@ -281,4 +281,6 @@ def save_figure(
         results.write_whole(path.with_suffix(".pdf"), buffer.getvalue())
     inline = small_inline(figure)
     plt.close(figure)
-    display.display(display.Image(inline, alt=alt), display.Markdown(caption))
+    display.display(
+        display.Image(inline, alt=alt), display.Markdown(f"{caption} ({shown.conditions}.)".strip())
+    )

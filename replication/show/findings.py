@@ -2,6 +2,9 @@
 is true of whatever they are. A difference is decided where its 95 % interval leaves out 0.
 """
 
+import numpy as np
+
+from replication.show import agreement
 from replication.show.statistics import interval
 from replication.show.summary import (
     ProfileResults,
@@ -24,11 +27,13 @@ def change_from_vae(shown: ProfileResults, label: str, metric: str) -> int:
 def best_scores(shown: ProfileResults) -> str:
     """Which setting has the highest mean of each score, and whether the VAE's is below it."""
     means, vae, said = per_setting(shown).set_index("label"), row_labels(shown)[0], []
+    runs = per_run(shown)
     for metric, name in (("sap", "SAP"), ("zdiff", "Z-diff")):
         top = means[metric].idxmax()
         sign = change_from_vae(shown, top, metric)
         told = "above the VAE's" if sign > 0 else "not told apart from the VAE's"
-        said.append(f"{name}: {brief(top)}" + ("" if top == vae else f", {told}"))
+        alone = " with one latent in use" if by_seed(runs, top, "active").median() == 1 else ""
+        said.append(f"{name}: {brief(top)}{alone}" + ("" if top == vae else f", {told}"))
     return f"Highest {said[0]}; highest {said[1]}"
 
 
@@ -43,6 +48,27 @@ def changes_from_vae(shown: ProfileResults) -> str:
                 decided += len(labels)
     still_open = f"{2 * len(models) - decided} of {2 * len(models)} changes are undecided"
     return "; ".join(["From the VAE", *said, still_open]).replace(";", ":", 1)
+
+
+def rulers(shown: ProfileResults) -> str:
+    """Which two rulers order the runs most alike, which two least, and the model that each puts
+    first; empty where no run is measured.
+    """
+    runs = agreement.measured(shown).rename(columns=agreement.RULERS)
+    if not len(runs):
+        return ""
+    names = list(agreement.RULERS.values())
+    found = runs[names].corr("spearman").rename_axis("other")
+    found = found.where(np.triu(np.ones(found.shape), 1) == 1).stack().dropna().sort_values()
+    least, most = (f"{' and '.join(found.index[k])} ({found.iloc[k]:.2f})" for k in (0, -1))
+    first = agreement.places(shown).set_index("model").idxmin()
+    won = [
+        f"{brief(x)} by {' and '.join(its.index)}" for x, its in first.groupby(first, sort=False)
+    ]
+    return (
+        f"Most alike (rank correlation over {len(runs)} runs): {most}; least: {least}; SAP and "
+        f"Z-diff: {found['SAP', 'Z-diff']:.2f}. First comes {', '.join(won)}."
+    )
 
 
 def least_correlated(shown: ProfileResults) -> str:

@@ -22,6 +22,7 @@ METRICS = {"zdiff": "Z-diff (%)", "sap": "SAP", "reconstruction_error": "rec. er
 # Of a number in a table; others have 4.
 DIGITS = {"zdiff": 1, "sap": 3, "active": 1, "accuracy": 1, "balanced accuracy": 1}
 LARGEST = {"zdiff": 100, "sap": 1, "correlation": 1}  # that a score can be; none is below 0
+EVERY_LATENT = "SAP, inactive below 0"  # a column of `per_run`: no latent counts as off
 WITHOUT_HALF = (
     "A mean without ± is of one seed, or of seeds so far apart that the interval would reach "
     "beyond what the score can be."

@@ -11,6 +11,7 @@ from replication.show import published
 from replication.show.statistics import interval
 from replication.show.summary import (
     COLLAPSED_BELOW,
+    EVERY_LATENT,
     METRICS,
     SAP_SCALE,
     ProfileResults,
@@ -74,17 +75,28 @@ def notes(shown: ProfileResults, paper: dict, labels: list[str]) -> str:
         )
     if not all(row["verified"] for row in paper.values()):
         said.append(published.UNVERIFIED_NOTE + ".")
-    return " ".join(said + collapsed(shown, labels))
+    return " ".join(said + few_latents(shown, labels))
 
 
-def collapsed(shown: ProfileResults, labels: list[str]) -> list[str]:
-    """Which of these models ignore their latents, a sentence each."""
+def few_latents(shown: ProfileResults, labels: list[str]) -> list[str]:
+    """Which of these models ignore their latents, or use one alone, a sentence each."""
     runs, said = per_run(shown), []
     for label in labels:
-        kl = by_seed(runs, label, "kl")
-        if few := int((kl < COLLAPSED_BELOW).sum()):
+        own = runs[runs["label"] == label]
+        ignored = own["kl"] < COLLAPSED_BELOW
+        if ignored.any():
             below = f"(KL below {COLLAPSED_BELOW} nats)"
-            said.append(f"{label}: {few} of {len(kl)} runs ignore their latents {below}.")
+            said.append(
+                f"{label}: {ignored.sum()} of {len(own)} runs ignore their latents {below}."
+            )
+        single = own[~ignored & (own["active"] == 1)]
+        if len(single) and EVERY_LATENT in own:
+            said.append(
+                f"{label}: {len(single)} of {len(own)} runs use one latent, so that SAP has no "
+                "second best to subtract; with the latents that are off counted in, their SAP is "
+                f"{number(single[EVERY_LATENT].mean(), 'sap', SAP_SCALE[shown.data])} in place of "
+                f"{number(single['sap'].mean(), 'sap', SAP_SCALE[shown.data])}."
+            )
     return said
 
 

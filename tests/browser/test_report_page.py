@@ -96,13 +96,13 @@ def test_on_a_phone_a_row_is_a_card_that_names_its_cells(open_page, report_page)
     )
 
 
-def test_a_table_wider_than_its_frame_says_so(open_page, report_page):
+def test_what_is_wider_than_its_frame_says_so(open_page, report_page):
     page = unfolded(open_page(report_page, width=390).page)
     page.wait_for_timeout(200)  # the page looks again where a frame's size has changed
-    said = "(e) => getComputedStyle(e, '::before').content.includes('scroll this table')"
-    told = [e.evaluate(said) for e in page.locator(".scroll").all()]
+    said = "(e) => getComputedStyle(e, '::before').content.includes('scroll sideways')"
+    told = [e.evaluate(said) for e in page.locator(".scroll, .card").all()]
     wider = "(e) => e.scrollWidth > e.clientWidth"
-    assert told == [e.evaluate(wider) for e in page.locator(".scroll").all()]
+    assert told == [e.evaluate(wider) for e in page.locator(".scroll, .card").all()]
     assert 0 < sum(told) < len(told)
 
 

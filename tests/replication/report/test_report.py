@@ -359,7 +359,7 @@ def test_the_one_page_report_has_its_numbers_from_results(made, read):
 def test_warning_measures_the_way_to_the_paper():
     quick, paper = (profiles.plan(name)[0][0].steps for name in ("quick", "paper"))
     text = report.warning(summary.ProfileResults("quick", [], ""))
-    assert f"{100 * quick / paper:.2g} % of the training steps" in text
+    assert f"{100 * quick / paper:.2g} % of our paper profile's training steps" in text
     smoke = report.warning(summary.ProfileResults("smoke", [], ""))
     assert "smaller network" in smoke
     assert report.warning(summary.ProfileResults("paper", [], "")) == ""

@@ -10,7 +10,7 @@ import pytest
 from dipvae_src.settings import Settings
 from replication import profiles
 from replication.score_readings import NAMES
-from replication.show import agreement
+from replication.show import agreement, findings
 
 NAMED = [settings.name for settings in profiles.table_1()]
 LABELS = [settings.label for settings in profiles.table_1()]
@@ -76,6 +76,12 @@ def test_only_runs_that_were_measured_are_compared_and_each_has_its_place():
     shown = measured_by(shown, rulers=lambda i, r: rulers_of(0.01 * i))
     del shown.results[0]["rulers"]
     assert len(agreement.measured(shown)) == len(shown.results) - 1
+    assert findings.rulers(shown) == (
+        "Most alike (rank correlation over 17 runs): FactorVAE and DCI (1.00); least: SAP and "
+        "Z-diff (-0.95); SAP and Z-diff: -0.95. First comes DIP-VAE-II (500) by SAP and MIG and "
+        "FactorVAE and DCI, VAE by Z-diff."
+    )
+    assert findings.rulers(made_up.shown("quick")) == ""
     places = agreement.places(shown).set_index("model")
     assert places["SAP"].tolist() == [6, 5, 4, 3, 2, 1]
     assert places["Z-diff"].tolist() == [1, 2, 3, 4, 5, 6]

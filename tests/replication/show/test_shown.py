@@ -50,7 +50,7 @@ def run(name: str, monkeypatch, **parameters) -> str:
 TOLD = {
     "05_table_1": (
         "- rule: Z-diff above the VAE's; error not above 1.25 times the VAE's",
-        "- Z-diff (%) of DIP-VAE-I (lambda_od 10) less that of VAE: 0.0 (0.0 to 0.0, n = 3)",
+        "- Z-diff (%), DIP-VAE-I (10) minus VAE: 0.0 (0.0 to 0.0, n = 3)",
         "more than 25 % of the runs ignore their latents (KL below 0.1 nats)",
         "no number of seeds in sight), at 1,000 steps",
         "undecided (fewer than five seeds, or none that differ)",
