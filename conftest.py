@@ -17,14 +17,20 @@ ROOT = Path(__file__).parent
 OUTPUT_WAIT = 60  # seconds; nbval's own 5 are too few where all cores are busy
 MOST_PROCESSES = 8  # of `-n auto`: each has PyTorch in memory
 
-# Every signature such as Float[Tensor, "batch latent"] is checked on each call that a test makes.
-# Notebooks run in kernels of their own, without it.
+# Every signature such as Float[Tensor, "batch latent"] is checked on each call that a test makes, in
+# the modules that have any. Notebooks run in kernels of their own, without it.
 sys.path.insert(0, str(ROOT / "tests"))
+WITH_SHAPES = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for folder in ("dipvae_src", "replication")
+    for path in (ROOT / folder).rglob("*.py")
+    if "from jaxtyping import" in path.read_text("utf-8")
+]
 try:
     import beartype  # noqa: F401
     from jaxtyping import install_import_hook
 
-    install_import_hook(["dipvae_src", "replication"], "checked.checker")
+    install_import_hook(WITH_SHAPES, "checked.checker")
     SHAPES = "checked on every call (jaxtyping, beartype)"
 except ImportError as error:
     SHAPES = f"not checked ({error})"
@@ -46,7 +52,7 @@ def pytest_configure(config):
 
 
 def pytest_report_header():
-    return f"shapes in dipvae_src: {SHAPES}"
+    return f"shapes in {len(WITH_SHAPES)} modules: {SHAPES}"
 
 
 @pytest.hookimpl(optionalhook=True)

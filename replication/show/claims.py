@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from dipvae_src.settings import Settings
 from replication import profiles
 from replication.show import summary, tables
 from replication.show.statistics import Interval, interval, variance_ratio
@@ -69,11 +70,11 @@ class NotDecidable(Exception):
 
 def scores(shown: ProfileResults, label: str, metric: str) -> pd.Series:
     """One score of a model, by seed. NotDecidable where it is not run or ignores its latents."""
-    runs = per_run(dataclasses.replace(shown, results=shown.runs))
-    kl = by_seed(runs, label, "kl")
-    if not len(kl):
+    own = [run for run in shown.runs if Settings(**run["settings"]).label == label]
+    if not own:
         raise NotDecidable(f"{label} is not run in this profile")
-    if (kl < summary.COLLAPSED_BELOW).mean() > UNTRAINED_SHARE:
+    runs = per_run(dataclasses.replace(shown, results=own))
+    if (runs["kl"] < summary.COLLAPSED_BELOW).mean() > UNTRAINED_SHARE:
         raise NotDecidable(f"{label} ignores its latents")
     return by_seed(runs, label, metric).dropna()
 
