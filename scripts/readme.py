@@ -18,7 +18,7 @@ import pandas as pd
 from replication import profiles, results
 from replication.report import report
 from replication.scores import rounded
-from replication.show import claims, summary, tables
+from replication.show import claims, findings, summary, tables
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -131,7 +131,8 @@ def blocks() -> dict:
     given = (headline, shown, steps, decided, means, found, right, side_by_side, parts_of_profiles)
     environment.globals |= {function.__name__: function for function in (*given, rounded)}
     environment.globals |= dict(
-        notes=tables.table_1_notes, warning=report.warning, markdown=summary.markdown,
+        changes_from_vae=findings.changes_from_vae, notes=tables.table_1_notes,
+        warning=report.warning, markdown=summary.markdown,
         escaped=summary.escaped, read=lambda name, mend: results.read_json(RESULTS / name, mend),
     )  # fmt: skip
     words = Path(__file__).with_name("readme.md.j2").read_text("utf-8")

@@ -122,6 +122,7 @@ def trade_off(shown: ProfileResults) -> plt.Figure:
             axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
             axis.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
             axis.xaxis.set_minor_locator(ticker.NullLocator())
+        axis.set_title("numbers: beta or lambda_od", loc="right", color="0.35")
         axis.margins(0.1)  # room for the labels
         label_points(axis, labels)
     verified = all(row["verified"] for row in paper.values())

@@ -92,10 +92,10 @@ def few_latents(shown: ProfileResults, labels: list[str]) -> list[str]:
         single = own[~ignored & (own["active"] == 1)]
         if len(single) and EVERY_LATENT in own:
             said.append(
-                f"{label}: {len(single)} of {len(own)} runs use one latent, so that SAP has no "
-                "second best to subtract; with the latents that are off counted in, their SAP is "
-                f"{number(single[EVERY_LATENT].mean(), 'sap', SAP_SCALE[shown.data])} in place of "
-                f"{number(single['sap'].mean(), 'sap', SAP_SCALE[shown.data])}."
+                f"{label}: {len(single)} of {len(own)} runs use one latent, so SAP has no second "
+                "best to subtract (with latents that are off counted in: "
+                f"{number(single[EVERY_LATENT].mean(), 'sap', SAP_SCALE[shown.data])}, not "
+                f"{number(single['sap'].mean(), 'sap', SAP_SCALE[shown.data])})."
             )
     return said
 

@@ -157,8 +157,8 @@ def test_a_model_that_uses_one_latent_is_named_with_its_sap_of_all_latents():
         if result["settings"]["lambda_od"] == 500 and result["seed"] > 0:
             result["metrics"]["covariance_of_means"][1][1] = 0.001
     assert (
-        "DIP-VAE-II (lambda_od 500): 2 of 3 runs use one latent, so that SAP has no second best to "
-        "subtract; with the latents that are off counted in, their SAP is 0.450 in place of 0.350."
+        "DIP-VAE-II (lambda_od 500): 2 of 3 runs use one latent, so SAP has no second best to "
+        "subtract (with latents that are off counted in: 0.450, not 0.350)."
     ) in tables.table_1_notes(shown)
 
 
