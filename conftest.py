@@ -17,8 +17,8 @@ ROOT = Path(__file__).parent
 OUTPUT_WAIT = 60  # seconds; nbval's own 5 are too few where all cores are busy
 MOST_PROCESSES = 8  # of `-n auto`: each has PyTorch in memory
 
-# Every signature such as Float[Tensor, "batch latent"] is checked on each call that a test makes, in
-# the modules that have any. Notebooks run in kernels of their own, without it.
+# Every signature such as Float[Tensor, "batch latent"] is checked on each call that a test makes,
+# in the modules that have any. Notebooks run in kernels of their own, without it.
 sys.path.insert(0, str(ROOT / "tests"))
 WITH_SHAPES = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
