@@ -5,6 +5,7 @@ when a score changes, not trained again.
 """
 
 import ast
+import functools
 import hashlib
 from pathlib import Path
 
@@ -17,6 +18,7 @@ SCORING = tuple(f"dipvae_src/{n}.py" for n in ("sap", "zdiff", "attributes")) + 
 )
 
 
+@functools.cache  # every result asks again whether the files are as they were
 def structure(source: str) -> str:
     """Python source as its syntax tree: formatting, comments and docstrings leave it as it is.
 
