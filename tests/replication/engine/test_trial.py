@@ -16,7 +16,7 @@ from replication.engine.trial import Outcome
 
 ROOT = Path(__file__).resolve().parents[3]
 CPU = torch.device("cpu")
-SETTINGS = profiles.setting("beta-vae", 1, width=16, batch_size=16, steps=50, learning_rate=1e-3)
+SETTINGS = profiles.setting("beta-vae", 1, width=32, batch_size=64, steps=50, learning_rate=1e-3)
 
 
 @pytest.fixture(autouse=True)
