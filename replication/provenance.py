@@ -18,7 +18,7 @@ SCORING = tuple(f"dipvae_src/{n}.py" for n in ("sap", "zdiff", "attributes")) + 
 )
 
 
-@functools.cache  # it is asked before and after each run, and nearly always of the same text
+@functools.cache  # every result asks again whether the files are as they were
 def structure(source: str) -> str:
     """Python source as its syntax tree: formatting, comments and docstrings leave it as it is.
 

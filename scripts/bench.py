@@ -188,7 +188,8 @@ def share(size: dict, network: str, folder: str, _: int) -> float:
 def sharing(size: dict, folder: str, network: str) -> dict:
     """Images per second of all processes together: one a core of one thread, or one on all."""
     context, cores, works = multiprocessing.get_context("forkserver"), usable_cores(), {}
-    context.set_forkserver_preload(["dipvae_src.train", "torch.utils.data"])  # imported once
+    imported_once = ["replication.scores", "torch.utils.data", "torch._dynamo"]  # what takes long
+    context.set_forkserver_preload(imported_once)
     for way, n, threads in (("processes", cores, 1), ("threads", 1, cores)):
         pool = ProcessPoolExecutor(n, context, start, (context.Barrier(n), threads))
         job = partial(share, size, network, folder)

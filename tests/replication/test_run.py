@@ -15,6 +15,23 @@ from dipvae_src import models
 from replication import datasets, machine, profiles, provenance, record, results, run
 from replication.engine import runner
 
+STEPS = 12
+
+
+@pytest.fixture(autouse=True)
+def brief(monkeypatch):
+    """The smoke profile trained and scored for a moment."""
+    for part in profiles.PROFILES["smoke"].parts.values():
+        for name, value in dict(steps=STEPS, zdiff_train=50, zdiff_test=20).items():
+            monkeypatch.setitem(part.common, name, value)
+
+
+def smoke():
+    return profiles.plan("smoke", data="shapes2d")
+
+
+COUNT = len(smoke())  # each with one seed
+
 
 @pytest.fixture
 def command(data_dir, tmp_path, capsys):
@@ -96,7 +113,7 @@ def test_runs_on_other_data_say_which_and_are_scored_by_what_they_have(command, 
     status, out, err = command(*FACES)
     assert (
         (status, err) == (0, "")
-        and "DIP-VAE-I (lambda_od 2), seed 0, small faces (for CelebA): 30 steps" in out
+        and f"DIP-VAE-I (lambda_od 2), seed 0, small faces (for CelebA): {STEPS} steps" in out
         and "SAP 0." in out
     )
     result = results.read(tmp_path / "celeba_dip-vae-i_2_seed0.json")  # validated
@@ -267,8 +284,6 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_result(command, tmp_path, mo
 # --- as much of a profile as the time allows ---
 
 IN_TIME = ("--device", "cpu", "--engine", "stack")
-PLAN = profiles.plan("smoke", data="shapes2d")
-COUNT = len(PLAN)  # each with one seed
 
 
 def test_a_profile_in_time_packed_and_not_made_twice(command, tmp_path):
@@ -277,7 +292,7 @@ def test_a_profile_in_time_packed_and_not_made_twice(command, tmp_path):
     words = (*IN_TIME, "--have", tmp_path / "none", "--pack", home)
     status, out, err = command(*words, "--minutes", 10)
     assert (status, err) == (0, "") and f"{COUNT} runs made, 0 of {COUNT} left\n" in out
-    assert len(results.collect(tmp_path, PLAN)) == COUNT
+    assert len(results.collect(tmp_path, smoke())) == COUNT
     with tarfile.open(home) as archive:
         names = archive.getnames()
     assert {name for name in names if name.endswith(".json")} == {
@@ -292,7 +307,7 @@ def test_a_profile_in_time_packed_and_not_made_twice(command, tmp_path):
 
 
 def test_a_stack_is_no_larger_than_what_ends_in_time(command, tmp_path, monkeypatch):
-    """At 0.5 s a step a run of 60 steps takes 30 s and 2 s to score."""
+    """At 2.5 s a step a run of 12 steps takes 30 s and 2 s to score."""
     asked = []
 
     def train_unit(profile, runs, *rest, clock, **options):
@@ -300,11 +315,11 @@ def test_a_stack_is_no_larger_than_what_ends_in_time(command, tmp_path, monkeypa
         clock.ends -= 32 * len(runs)
         for run_ in runs:
             record.note_diverged(results.path_of(tmp_path, *run_), "gone", unit_data)
-        return runner.Unit(profile, runs, unit_data, tmp_path, seconds=0.5)
+        return runner.Unit(profile, runs, unit_data, tmp_path, seconds=2.5)
 
     unit_data = datasets.load("shapes2d", command.data)
     monkeypatch.setattr(runner, "train_unit", train_unit)
-    monkeypatch.setattr(runner, "way_for", lambda *_: runner.trial.Outcome("stack", 0.5))
+    monkeypatch.setattr(runner, "way_for", lambda *_: runner.trial.Outcome("stack", 2.5))
     status, out, _ = command(*IN_TIME, "--have", tmp_path / "none", "--minutes", 3)
     assert status == 0 and asked == [5] and f"0 runs made, {COUNT - 5} of {COUNT} left" in out
 
@@ -312,15 +327,15 @@ def test_a_stack_is_no_larger_than_what_ends_in_time(command, tmp_path, monkeypa
 def test_the_time_ends_a_call_and_the_next_goes_on(command, tmp_path, monkeypatch):
     clock, advance = runner.Clock(), runner.Stack._advance
 
-    def end_at_step_20(stack):
+    def end_at_step_5(stack):
         advance(stack)
-        if stack.step == 20:
+        if stack.step == 5:
             clock.ends = 0.0
 
     words = (*IN_TIME, "--have", tmp_path / "none", "--minutes", 10)
     with monkeypatch.context() as patched:
         patched.setattr(runner, "Clock", lambda seconds: clock)
-        patched.setattr(runner.Stack, "_advance", end_at_step_20)
+        patched.setattr(runner.Stack, "_advance", end_at_step_5)
         status, out, err = command(*words)
     assert (status, err) == (0, "") and f"0 runs made, {COUNT} of {COUNT} left" in out
     assert len(list(tmp_path.glob("checkpoints/*.pt"))) == 1
@@ -339,7 +354,7 @@ def test_by_the_plain_loop_nothing_is_begun_that_does_not_end_in_time(
     def stopping(settings, seed, data, progress):
         def tell(step, of):
             steps.append(step)
-            clock.ends = 0.0 if len(steps) == 30 else clock.ends
+            clock.ends = 0.0 if len(steps) == 7 else clock.ends
             progress(step, of)
 
         found = train(settings, seed, data, tell)
@@ -351,7 +366,7 @@ def test_by_the_plain_loop_nothing_is_begun_that_does_not_end_in_time(
     words = ("--device", "cpu", "--have", tmp_path / "none", "--minutes", 1)
     status, out, err = command(*words)
     assert (status, err) == (0, "") and f"0 runs made, {COUNT} of {COUNT} left" in out
-    assert "VAE, seed 0: stopped; it starts again next time" in out and len(steps) == 30
+    assert "VAE, seed 0: stopped; it starts again next time" in out and len(steps) == 7
     clock.ends = float("inf")
     status, out, err = command(*words)
     assert "would not end in time, not begun" in out

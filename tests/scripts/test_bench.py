@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import runpy
 import subprocess
 import sys
 import types
@@ -91,17 +92,28 @@ def test_readme_shows_ours_beside_the_plain_loop_and_the_floor(tmp_path, monkeyp
     assert lines[2] == f"| training fc-1200, batch 400, cpu | 2,025 images/s | {beside} |"
 
 
-def test_absent_and_altered_data_are_refused_before_anything_is_measured(tmp_path, data_dir):
-    done = bench("--quick", "--out", tmp_path / "b.json", "--data", tmp_path)
-    assert done.returncode == 1 and "run `make data` first" in done.stderr
+def test_absent_and_altered_data_are_refused_before_anything_is_measured(
+    tmp_path, data_dir, monkeypatch, capsys
+):
+    words = ["--quick", "--out", str(tmp_path / "b.json"), "--data", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["bench", *words])
+
+    def refused():
+        """What the command, in this process, says on stderr."""
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_module("scripts.bench", run_name="__main__")
+        captured = capsys.readouterr()
+        assert (ended.value.code, captured.out) == (1, "")
+        return captured.err
+
+    assert "run `make data` first" in refused()
     for path in data_dir.glob("shapes2d.*"):
         content = bytearray(path.read_bytes())
         content[-5] ^= 1
         (tmp_path / path.name).write_bytes(content)
-    done = bench("--quick", "--out", tmp_path / "b.json", "--data", tmp_path)
-    assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
-    assert "shapes2d" in done.stderr and not (tmp_path / "b.json").exists()
+    said = refused()
+    assert said.startswith("error: ") and said.count("\n") == 1
+    assert "shapes2d" in said and not (tmp_path / "b.json").exists()
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,12 @@ from replication.engine.runner import Clock, train_unit
 
 PLAN = profiles.plan("smoke", data="shapes2d")
 ROWS = profiles.in_order(PLAN)[:6]  # of Table 1, all of one shape
-RUNS = [ROWS[0], ROWS[1], ROWS[3], ROWS[4]]  # two VAEs, DIP-VAE-I and II
+STEPS = 12
+SMALL = dict(steps=STEPS, batch_size=16, zdiff_train=50, zdiff_test=20)
+RUNS = [  # two VAEs, DIP-VAE-I and II
+    (dataclasses.replace(settings, **SMALL), seed)
+    for settings, seed in (ROWS[0], ROWS[1], ROWS[3], ROWS[4])
+]
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +102,7 @@ def test_what_counts_is_not_made_again(undisturbed, make, tmp_path):
 
 
 def test_runs_of_several_shapes_are_made_one_shape_after_the_other(make, tmp_path):
-    longer = (dataclasses.replace(RUNS[0][0], steps=12, reading="half the steps"), 3)
+    longer = (dataclasses.replace(RUNS[0][0], steps=STEPS // 2, reading="half the steps"), 3)
     unit = make([RUNS[0], longer, RUNS[1]])
     assert unit.made == 3
     models = [r["stack"]["models"] for r in unit.results()]
@@ -126,14 +131,14 @@ def stop_at(monkeypatch, step, clock):
 def test_stopped_and_gone_on_with_it_ends_the_same(undisturbed, make, tmp_path, monkeypatch):
     clock = Clock()
     with monkeypatch.context() as patched:
-        stop_at(patched, 31, clock)
+        stop_at(patched, 7, clock)
         first = make(clock=clock)
     assert first.made == 0 and first.pending() == RUNS
     (path,) = waiting(tmp_path)
     step = checkpoints.read(path)[0]["step"]
-    assert 31 <= step < 60 and f"saved at step {step} of 60: {path.name}" in first.said
+    assert 7 <= step < STEPS and f"saved at step {step} of {STEPS}: {path.name}" in first.said
     second = make()
-    assert f"4 runs go on from step {step} of 60" in second.said and second.made == 4
+    assert f"4 runs go on from step {step} of {STEPS}" in second.said and second.made == 4
     assert scores(tmp_path) == scores(undisturbed) and not waiting(tmp_path)
 
 
@@ -150,7 +155,7 @@ def test_stopped_in_scoring_the_rest_is_scored_later(undisturbed, make, tmp_path
         assert make(clock=clock).made == 3
     first = {path: path.read_bytes() for path in tmp_path.glob("*.json")}
     unit = make()
-    assert unit.made == 1 and "1 runs go on from step 60 of 60" in unit.said
+    assert unit.made == 1 and f"1 runs go on from step {STEPS} of {STEPS}" in unit.said
     assert scores(tmp_path) == scores(undisturbed) and not waiting(tmp_path)
     assert all(path.read_bytes() == content for path, content in first.items())
     assert not (tmp_path / "old").exists()
@@ -165,14 +170,14 @@ def test_where_a_disk_is_full_the_last_checkpoint_is_kept(
     def full(*_):
         raise OSError("could not write it: No space left on device; free some space")
 
-    def full_at_step_40(path, made):
-        return full() if made.step >= 40 else save(path, made)
+    def full_at_step_8(path, made):
+        return full() if made.step >= 8 else save(path, made)
 
     with monkeypatch.context() as patched, pytest.raises(OSError, match="free some space"):
         if where == "scoring":
             patched.setattr(record, "write_result", full)
         else:
-            patched.setattr(checkpoints, "save", full_at_step_40)
+            patched.setattr(checkpoints, "save", full_at_step_8)
         make(save_every=1e-9)
     assert len(waiting(tmp_path)) == 1
     unit = make()
@@ -186,7 +191,7 @@ def test_a_bad_checkpoint_is_set_aside_and_its_runs_start_again(
 ):
     clock = Clock()
     with monkeypatch.context() as patched:
-        stop_at(patched, 10, clock)
+        stop_at(patched, 5, clock)
         make(RUNS[:2], clock=clock)
     (path,) = waiting(tmp_path)
     path.write_bytes(harm(path.read_bytes()))
@@ -257,7 +262,7 @@ def test_out_of_memory_with_one_model_it_is_the_plain_loop(make, monkeypatch):
 def test_out_of_memory_a_checkpoint_of_the_whole_is_not_tried_again(make, tmp_path, monkeypatch):
     clock = Clock()
     with monkeypatch.context() as patched:
-        stop_at(patched, 10, clock)
+        stop_at(patched, 5, clock)
         make(RUNS[:2], clock=clock)
     with monkeypatch.context() as patched:
         failing(patched, OUT_OF_MEMORY[1], lambda made: len(made.runs) > 1)
@@ -298,8 +303,7 @@ def test_by_default_a_cpu_has_the_plain_loop_and_a_trial_can_be_asked_for(make, 
     assert make(RUNS[1:2], "trial").results()[0]["stack"]["models"] == 1 and len(asked) == 1
 
 
-WILD = (dataclasses.replace(profiles.setting("dip-vae-i", 10, **profiles.PROFILES["smoke"].parts[
-    "shapes2d"].common), lambda_od=1e38, lambda_d=1e38, reading="wild"), 0)  # fmt: skip
+WILD = (dataclasses.replace(RUNS[2][0], lambda_od=1e38, lambda_d=1e38, reading="wild"), 0)
 
 
 @pytest.mark.parametrize("way", ["stack", "single"])
@@ -335,7 +339,7 @@ def test_a_model_that_its_last_step_broke_is_noted(make, monkeypatch):
 
     monkeypatch.setattr(stack.Stack, "name_broken", spoil)
     unit = make()
-    assert unit.made == 3 and "a weight is not finite after step 60" in unit.diverged()[0]
+    assert unit.made == 3 and f"a weight is not finite after step {STEPS}" in unit.diverged()[0]
 
 
 def test_an_edit_while_it_trains_is_refused(make, tmp_path, monkeypatch):

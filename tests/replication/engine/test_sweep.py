@@ -20,6 +20,8 @@ import torch
 from replication import datasets, profiles, record, results
 from replication.engine import checkpoints, runner, sweep
 
+STEPS = 12
+
 
 @pytest.fixture(scope="module")
 def images(data_dir):
@@ -29,8 +31,10 @@ def images(data_dir):
 
 @pytest.fixture(scope="module")
 def runs():
-    """The six rows of Table 1, all of one shape."""
-    return profiles.in_order(profiles.plan("smoke", data="shapes2d"))[:6]
+    """The six rows of Table 1, all of one shape, trained and scored for a moment."""
+    small = dict(steps=STEPS, batch_size=16, zdiff_train=50, zdiff_test=20)
+    rows = profiles.in_order(profiles.plan("smoke", data="shapes2d"))[:6]
+    return [(dataclasses.replace(settings, **small), seed) for settings, seed in rows]
 
 
 @pytest.fixture
@@ -93,20 +97,20 @@ def test_what_counts_at_home_is_not_made(undisturbed, runs, job):
 def test_stopped_in_training_it_goes_on_from_its_checkpoint(
     undisturbed, runs, job, tmp_path, monkeypatch
 ):
-    def fail_at_step_20(path, made):
-        if made.step >= 20:
+    def fail_at_step_6(path, made):
+        if made.step >= 6:
             raise OSError(5, "Input/output error")
         save(path, made)
 
     save = checkpoints.save
     with monkeypatch.context() as patched, pytest.raises(OSError, match="Input/output"):
-        patched.setattr(checkpoints, "save", fail_at_step_20)
+        patched.setattr(checkpoints, "save", fail_at_step_6)
         sweep.unit(dataclasses.replace(job, save_every=1e-9), runs)
     (path,) = (tmp_path / "checkpoints").glob("*.pt")
     assert not list(tmp_path.glob("*.json"))
     assert sweep.unit(job, runs)["made"] == 6 and not path.exists()
-    (step,) = re.findall(r"go on from step (\d+) of 60", book_of(job, runs).read_text())
-    assert 0 <= int(step) < 20
+    (step,) = re.findall(rf"go on from step (\d+) of {STEPS}", book_of(job, runs).read_text())
+    assert 0 <= int(step) < 6
     assert scores(tmp_path, runs) == scores(undisturbed, runs)
 
 
@@ -125,7 +129,7 @@ def test_stopped_in_scoring_only_the_missing_ones_are_made(
     first = {path: content for path, content in files(tmp_path).items() if path.suffix == ".json"}
     assert len(first) == 2
     assert sweep.unit(job, runs)["made"] == 4 and first.items() <= files(tmp_path).items()
-    assert "4 runs go on from step 60 of 60" in book_of(job, runs).read_text()
+    assert f"4 runs go on from step {STEPS} of {STEPS}" in book_of(job, runs).read_text()
     assert scores(tmp_path, runs) == scores(undisturbed, runs) and not (tmp_path / "old").exists()
 
 
@@ -284,7 +288,9 @@ def cluster():
 
 def longer(runs):
     """Runs of a second or more, so that a unit can be met in its middle."""
-    return [(dataclasses.replace(settings, steps=200), seed) for settings, seed in runs]
+    return [
+        (dataclasses.replace(settings, steps=200, batch_size=64), seed) for settings, seed in runs
+    ]
 
 
 def test_a_worker_killed_in_the_middle_changes_nothing(
