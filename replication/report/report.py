@@ -28,15 +28,16 @@ Parts = dict[str, summary.ProfileResults]  # by data set; 2D Shapes is always th
 
 
 def judged(claim: claims.Claim, shown: summary.ProfileResults) -> dict:
-    """A claim with its verdict in a word (`kind`) and why: of an undecided one the differences
-    whose interval holds 0, then what the verdict says in brackets.
+    """A claim with its verdict in a word (`kind`) and why: the differences that decided it, of an
+    undecided one those whose interval holds 0, then what the verdict says in brackets.
     """
     row, reasons = claims.decide(claim, shown), []
     kind = next(kind for kind in VERDICTS if row["verdict"].startswith(kind))
-    if "undecided" in row["verdict"] and list(row.values())[2]:
-        unclear = [c for c in claim.test(shown) if c.found.sign == 0]
-        reasons = [f"{c.text}: {summary.from_to(c.found, c.metric)}" for c in unclear[:TOLD]]
-        reasons += [f"{len(unclear) - TOLD} more"] if len(unclear) > TOLD else []
+    if list(row.values())[2]:
+        asked = 0 if "undecided" in row["verdict"] else -1 if kind == "not reproduced" else 1
+        those = [c for c in claim.test(shown) if c.found.sign == asked]
+        reasons = [f"{c.text}: {summary.from_to(c.found, c.metric)}" for c in those[:TOLD]]
+        reasons += [f"{len(those) - TOLD} more"] if len(those) > TOLD else []
     if in_brackets := re.search(r"\((.*)\), at ", row["verdict"]):
         reasons.append(in_brackets[1])
     return {"claim": claim.text, "kind": kind, "why": "; ".join(reasons), "of": shown}

@@ -72,7 +72,7 @@ def scores(shown: ProfileResults, label: str, metric: str) -> pd.Series:
     """One score of a model, by seed. NotDecidable where it is not run or ignores its latents."""
     own = [run for run in shown.runs if Settings(**run["settings"]).label == label]
     if not own:
-        raise NotDecidable(f"{label} is not run in this profile")
+        raise NotDecidable(f"{label} has not been run here")
     runs = per_run(dataclasses.replace(shown, results=own))
     if (runs["kl"] < summary.COLLAPSED_BELOW).mean() > UNTRAINED_SHARE:
         raise NotDecidable(f"{label} ignores its latents")
@@ -115,7 +115,7 @@ def trade_offs(shown: ProfileResults) -> dict[str, pd.Series]:
     runs = per_run(shown)
     planned = {s.label for s, _ in profiles.plan(shown.profile, data=shown.data) if not s.reading}
     if planned - set(runs["label"]):
-        raise NotDecidable("the curves are not all there")
+        raise NotDecidable("points of Figure 1 have not been run")
     if (least := runs.groupby("objective")["label"].nunique().min()) < CURVE_POINTS:
         points = f"{least} point{'s' if least > 1 else ''}"
         raise NotDecidable(f"a curve of Figure 1 has {points}; {CURVE_POINTS} are needed")

@@ -63,7 +63,8 @@ def rulers(shown: ProfileResults) -> str:
     least, most = (f"{' and '.join(found.index[k])} ({found.iloc[k]:.2f})" for k in (0, -1))
     first = agreement.places(shown).set_index("model").idxmin()
     won = [
-        f"{brief(x)} by {' and '.join(its.index)}" for x, its in first.groupby(first, sort=False)
+        f"{brief(x)} by {'every ruler' if len(its) == len(names) else ' and '.join(its.index)}"
+        for x, its in first.groupby(first, sort=False)
     ]
     return (
         f"Most alike (rank correlation over {len(runs)} runs): {most}; least: {least}; SAP and "

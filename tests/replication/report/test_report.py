@@ -283,8 +283,14 @@ def test_third_moments_are_told_as_the_runs_have_them(made, no_explorers):
 @pytest.mark.parametrize(
     "text, obtained, kind, why",
     [
-        ("reproduced, at 60 steps", "A: 1.0 (0.5 to 1.5, n = 3)", "reproduced", ""),
-        ("not reproduced, at 60 steps", "A: -1.0 (-1.5 to -0.5, n = 3)", "not reproduced", ""),
+        (
+            "reproduced, at 60 steps", "E: ...", "reproduced",
+            "E: 1.100 (0.852 to 1.348, n = 3)",
+        ),
+        (
+            "not reproduced, at 60 steps", "D: ...", "not reproduced",
+            "D: -1.100 (-1.348 to -0.852, n = 3)",
+        ),
         ("undecided (M is not run), at 60 steps", "", "undecided", "M is not run"),
         (
             "undecided (about 9 seeds would decide it), at 60 steps", "B: ...; C: ...", "undecided",
@@ -299,10 +305,11 @@ def test_third_moments_are_told_as_the_runs_have_them(made, no_explorers):
 def test_a_verdict_is_told_with_its_reason(monkeypatch, text, obtained, kind, why):
     row = {"claim": "X", "rule": "Y", "obtained: mean difference": obtained, "verdict": text}
     monkeypatch.setattr(claims, "decide", lambda claim, shown: row)
-    values = {"A": [1.0, 2.0, 3.0], "B": [0.5, 1.5, -0.5], "C": [0.0, 1.0, -1.0]}
+    values = {"B": [0.5, 1.5, -0.5], "C": [0.0, 1.0, -1.0], "D": [-1.0, -1.1, -1.2]}
+    values["E"] = [1.0, 1.1, 1.2]
     conditions = [claims.Condition(name, np.array(own), "sap") for name, own in values.items()]
     shown = summary.ProfileResults("quick", [], "")
-    found = report.judged(claims.Claim("X", "Y", lambda shown: conditions[1:]), shown)
+    found = report.judged(claims.Claim("X", "Y", lambda shown: conditions), shown)
     assert found == {"claim": "X", "kind": kind, "why": why, "of": shown}
 
 

@@ -227,7 +227,7 @@ def test_minibatch_covariance_is_enough(running, answer):
 
 def test_a_claim_whose_runs_a_profile_lacks_is_undecided():
     quick = verdicts(profile="quick", **RIGHT)
-    lacks = "undecided (DIP-VAE-I (lambda_od 10), running covariance is not run in this profile)"
+    lacks = "undecided (DIP-VAE-I (lambda_od 10), running covariance has not been run here)"
     assert quick["minibatch"] == lacks
     assert quick["trade-off"] == "undecided (a curve of Figure 1 has 1 point; 4 are needed)"
     assert {quick[word] for word in CLAIMS if word not in ("minibatch", "trade-off")} == {
@@ -282,7 +282,7 @@ def test_curves_are_compared_only_where_all_are_there():
     whole = world(**RIGHT)
     left = [r for r in whole.results if r["settings"]["lambda_od"] != 50]
     found = answers(dataclasses.replace(whole, results=left))
-    assert found["trade-off"] == "undecided (the curves are not all there)"
+    assert found["trade-off"] == "undecided (points of Figure 1 have not been run)"
     assert found["higher Z-diff"] == "reproduced"
 
 
