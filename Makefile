@@ -122,7 +122,7 @@ test: env-test ## all tests, every notebook included; a process a core
 
 # These two are apart from `test`: one needs a browser, the other minutes.
 test-browser: env-test ## the report in a browser (needs Chromium and Playwright)
-	$(TEST) tests/browser
+	$(TEST) -n auto --dist loadfile tests/browser
 
 test-kill: env-test ## kill `make replicate` at random moments, KILLS=12 times
 	KILLS=$(call quote,$(or $(KILLS),12)) $(TEST) -s tests/kill/kills.py
