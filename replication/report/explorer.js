@@ -214,9 +214,10 @@ class Explorer {
   constructor(root) {
     this.facts = JSON.parse(root.querySelector("script.facts").textContent);
     this.models = this.facts.models.map((model, m) => ({ ...model, text: root.querySelector(`script.weights[data-model="${m}"]`) }));
-    this.live = this.models.some((model) => model.text); // else all is pre-rendered: one latent at a time, from the first image
+    this.live = this.models.some((model) => model.text); // else all is pre-rendered: one latent at a time
+    this.starts = Math.min(...this.models.map((model) => model.text ? TESTS : model.starts)); // test images that can be moved from
     this.latents = Math.max(...this.models.map((model) => model.rows.length));
-    this.start = 0; // the chosen test image
+    this.start = 0; // of the chosen test image
     this.values = Array(this.latents).fill(null); // z of the k-th most used latent; null: as inferred
     this.last = null; // the latent moved last; pre-rendered models show this one alone
     this.playing = null; // {latent, since}
@@ -265,8 +266,8 @@ class Explorer {
     panel.context.putImageData(panel.image, 0, 0);
   }
 
-  // Without weights: the nearest frame. Row 0: test images reconstructed; row 1 + k: the first of them, the k-th latent moved. Where
-  // there is no such row (a sheet has ten), it keeps to the reconstruction.
+  // Without weights: the nearest frame. Row 0: test images reconstructed; then for each of `starts` of them, the first ones, a row a
+  // latent, moved; of another image the first one's are shown. Where there is no such row (a sheet has ten), it is reconstructed.
   paste(panel) {
     const { model } = panel;
     if (!model.picture) {
@@ -274,9 +275,10 @@ class Explorer {
       model.picture.decode().then(() => this.refresh(...this.panels));
     }
     if (!model.picture.complete) return;
-    const moved = this.last !== null && this.last < model.picture.height / SIDE - 1;
+    const row = 1 + (this.start < model.starts ? this.start * model.rows.length : 0) + this.last;
+    const moved = this.last !== null && this.last < model.rows.length && row < model.picture.height / SIDE;
     const column = moved ? Math.round(((this.values[this.last] + RANGE) / (2 * RANGE)) * (model.positions - 1)) : this.start;
-    panel.context.drawImage(model.picture, column * SIDE, (moved ? 1 + this.last : 0) * SIDE, SIDE, SIDE, 0, 0, SIDE, SIDE);
+    panel.context.drawImage(model.picture, column * SIDE, (moved ? row : 0) * SIDE, SIDE, SIDE, 0, 0, SIDE, SIDE);
   }
 
   // --- what a reader does ---
@@ -284,8 +286,7 @@ class Explorer {
   move(k, value) {
     if (!this.live) {
       this.values.fill(null);
-      this.starts[0].checked = true;
-      this.start = 0;
+      if (this.start >= this.starts) this.radios[this.start = 0].checked = true;
     }
     this.values[k] = value;
     this.last = k;
@@ -366,7 +367,7 @@ class Explorer {
       crop.style.backgroundImage = `url(${this.facts.tests})`;
       return element("label", {}, input, crop);
     });
-    this.starts = radios.map((label) => label.firstChild);
+    this.radios = radios.map((label) => label.firstChild);
     return element("fieldset", { class: "tests" }, element("legend", {}, this.facts.legend), ...radios);
   }
 
@@ -381,7 +382,7 @@ class Explorer {
   buttons() {
     this.speed = element("span", { class: "speed" });
     this.note = element("p", { class: "note" }, "Pre-rendered: the weights of this model are not in the page. It shows frames drawn before the "
-      + "page was made: the chosen image reconstructed or, once a slider is moved, the first test image with that latent alone moved.");
+      + `page was made: the chosen image reconstructed or, once a slider is moved, ${this.starts < TESTS ? "the first test image" : "that image"} with that latent alone moved.`);
     return element("div", { class: "buttons" },
       element("button", { type: "button", class: "reset", onclick: () => this.reset() }, "Reset"),
       ...(this.live ? [element("button", { type: "button", class: "random", onclick: () => this.random() }, "Random")] : []),

@@ -2,15 +2,16 @@
 
 A model's decoder is RESULTS/kept/RUN.npz, which the first seed of each row of Table 1 leaves. Of
 the models shown first it goes into the page, in eight bits a weight. The others show frames, which
-it draws: one latent at a time, at 21 positions. Where it is not at hand, frames are read from
-RESULTS/frames/, or cut from the traversal sheet: ten latents at 11 positions. To leave frames
-beside results that are to be committed:
+it draws: one latent at a time, at 21 positions, for shapes from every test image. Where it is not
+at hand, frames are read from RESULTS/frames/, or cut from the traversal sheet: ten latents at 11
+positions. To leave frames beside results that are to be committed:
 
     python -m replication.report.explorer runs/quick results/quick
 """
 
 import base64
 import io
+import itertools
 import os
 import sys
 from dataclasses import dataclass
@@ -143,12 +144,14 @@ def decode(
 
 
 def frames_of(model: Model) -> bytes:
-    """Frames by the model's weights, as WebP: a row of test images reconstructed, then a row a
-    latent, the first image with that latent alone moved from -2.5 to 2.5.
+    """Frames by the model's weights, as WebP: a row of test images reconstructed, then of each of
+    them a row a latent, with that latent alone moved from -2.5 to 2.5. Colour images weigh ten
+    times as much as shapes (200 KB a model), so of them only the first one is moved.
     """
     rows = [np.pad(model.mu, ((0, POSITIONS - len(model.mu)), (0, 0)), "edge")]
-    for row in model.rows:
-        rows.append(model.mu[:1].repeat(POSITIONS, axis=0))
+    moved = model.mu if model.channels == 1 else model.mu[:1]
+    for mu, row in itertools.product(moved, model.rows):
+        rows.append(np.tile(mu, (POSITIONS, 1)))
         rows[-1][:, row["latent"]] = np.linspace(-TRAVERSAL_RANGE, TRAVERSAL_RANGE, POSITIONS)
     drawn = np.concatenate([decode(model.settings, model.weights, z) for z in rows])
     return webp(np.round(255 * drawn).astype(np.uint8))
@@ -220,10 +223,11 @@ def block(models: list[Model], name: str, title: str) -> Markup:
             texts.append((m, as_text(model.weights)))
         elif model.frames or model.weights:
             frames = model.frames or frames_of(model)
-            entry |= {"frames": inline(frames, "webp"), "positions": POSITIONS}
+            starts = (Image.open(io.BytesIO(frames)).height // SIDE - 1) // len(model.rows)
+            entry |= {"frames": inline(frames, "webp"), "positions": POSITIONS, "starts": starts}
         else:  # the sheet without its test images
             frames = inline(webp(model.sheet[SIDE:]), "webp")
-            entry |= {"frames": frames, "positions": TRAVERSAL_STEPS}
+            entry |= {"frames": frames, "positions": TRAVERSAL_STEPS, "starts": 1}
         entries.append(entry)
     first = models[chosen(models)[0]]
     top = SIDE if first.private else 0  # of the row that stands for the test images

@@ -1,11 +1,13 @@
 """The explorer in use: pixels equal PyTorch's, and sliders, buttons and keys do what they say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from reported import shown_models
 
 from conftest import write_page
-from replication.report.explorer import SIDE, block, chosen, decode, eight_bits
+from replication.report.explorer import SIDE, block, chosen, decode, eight_bits, frames_of
 
 NEAR = 1  # of 255: the browser's rounding
 PIXELS = """(canvas) => {
@@ -194,8 +196,29 @@ def test_without_weights_frames_of_the_sheet_are_shown_and_the_page_says_so(open
     assert is_shade(page, 13)
 
 
+def test_frames_beside_results_move_every_latent_from_every_test_image(open_page, tmp_path):
+    shown, _ = shown_models("fc", 3, 2)
+    bare = [replace(m, weights=None, mu=None, frames=frames_of(m)) for m in shown]
+    write_page(tmp_path / "frames.html", block(bare, "shapes", "2D Shapes"))
+    opened = open_page(tmp_path / "frames.html")
+    page, exact = opened.page, dict(exact=True)
+    page.wait_for_function(
+        "document.querySelector('#explorer-shapes').explorer.models[0].picture?.complete"
+    )
+    assert "that image with that latent alone moved" in page.locator(".note").inner_text()
+    for image, k, value in ((10, 1, 1.5), (4, 2, -2.25)):
+        page.get_by_label(f"Test image {image + 1}", **exact).check()
+        slide(opened, "shapes", k, value)
+        assert page.get_by_label(f"Test image {image + 1}", **exact).is_checked()
+        for p, m in enumerate(shown):
+            z = m.mu[image].copy()
+            z[m.rows[k]["latent"]] = value
+            assert np.abs(pixels(page, "shapes", p) - expected(m, z)).mean() < 8  # WebP's loss
+    assert opened.said == []
+
+
 def test_where_all_is_pre_rendered_one_latent_moves_at_a_time(open_page, tmp_path):
-    """What the sliders say is what is drawn: the others go back, as does the start image."""
+    """What the sliders say is what is drawn: the others go back, of a sheet the start image too."""
     shown, _ = shown_models("fc", 3, 2, without=2)
     write_page(tmp_path / "pre-rendered.html", block(shown, "shapes", "2D Shapes"))
     opened = open_page(tmp_path / "pre-rendered.html")

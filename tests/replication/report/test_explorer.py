@@ -5,6 +5,7 @@ python -m pytest tests/replication/report    # what is in JavaScript needs node 
 
 import dataclasses
 import io
+import itertools
 import json
 import re
 import shutil
@@ -230,17 +231,31 @@ def test_a_damaged_kept_file_is_left_out_and_said(own, damage, tmp_path):
     assert f"beta-VAE (beta 2) is pre-rendered: {raised.value}." in text
 
 
-def test_frames_show_every_latent_at_21_positions():
-    """A row of reconstructions, then a row a latent, most used first; ink on white."""
-    (shown,), (model,) = shown_models("fc", 4, 1)
+@pytest.mark.parametrize("network, starts", [("fc", 11), ("conv", 1)])
+def test_frames_show_every_latent_at_21_positions(network, starts):
+    """A row of reconstructions, then of each start image a row a latent, most used first."""
+    (shown,), (model,) = shown_models(network, 4, 1)
     content = explorer.frames_of(shown)
-    frames = np.asarray(Image.open(io.BytesIO(content)).convert("L")).astype(float)
-    assert frames.shape == (5 * 64, 21 * 64)
-    row = 255 - 255 * side_by_side(means(model, shown.mu), 1)
-    assert np.abs(frames[:64, : 11 * 64] - row).mean() < 6  # WebP loses a little
-    z = shown.mu[:1].repeat(21, axis=0)
-    z[:, 3] = np.linspace(-2.5, 2.5, 21)
-    assert np.abs(frames[64:128] - (255 - 255 * side_by_side(means(model, z), 1))).mean() < 6
+    pictures = Image.open(io.BytesIO(content)).convert("L" if network == "fc" else "RGB")
+    frames, channels = np.asarray(pictures).astype(float), shown.channels
+
+    def apart(row: int, z: np.ndarray) -> float:
+        """Levels between a row of frames and what PyTorch draws; shapes are ink on white."""
+        drawn = 255 * side_by_side(means(model, z), channels)
+        found = frames[64 * row :][:64, : 64 * len(z)]
+        return np.abs(found - (255 - drawn if channels == 1 else drawn)).mean()
+
+    def moved(start: int, latent: int) -> np.ndarray:
+        z = np.tile(shown.mu[start], (21, 1))
+        z[:, latent] = np.linspace(-2.5, 2.5, 21)
+        return z
+
+    loss = 8 if channels == 1 else 50  # WebP's: colours of noise lose much
+    assert frames.shape[:2] == ((1 + starts * 4) * 64, 21 * 64) and apart(0, shown.mu) < loss
+    for start, latent in itertools.product({0, starts - 1}, range(4)):
+        row = 1 + 4 * start + 3 - latent
+        every = {(s, k): apart(row, moved(s, k)) for s in range(11) for k in range(4)}
+        assert min(every, key=every.get) == (start, latent) and every[start, latent] < loss
 
 
 def test_frames_are_left_beside_results_and_read_from_there(made, tmp_path):
@@ -288,12 +303,14 @@ def facts_of(text: str) -> dict:
 def test_a_block_holds_weights_of_those_shown_first_else_frames_or_the_sheet():
     these, own = shown_models("fc", 3, 6, without=1)
     assert explorer.chosen(these) == [0, 1, 2, 4]  # the last that uses its latents, then the first
-    these[3] = dataclasses.replace(these[3], frames=b"WEBP")
+    frames = explorer.frames_of(these[2])
+    these[3] = dataclasses.replace(these[3], frames=frames)
     text = explorer.block(these, "shapes", "2D Shapes")
     facts = facts_of(text)
     assert ["layout" in m for m in facts["models"]] == [True, True, True, False, True, False]
     assert [m.get("positions") for m in facts["models"]] == [None, None, None, 21, None, 11]
-    assert facts["models"][3]["frames"] == "data:image/webp;base64,V0VCUA=="
+    assert [m.get("starts") for m in facts["models"]] == [None, None, None, 11, None, 1]
+    assert facts["models"][3]["frames"] == page.inline(frames, "webp")
     weights = re.findall(r'class="weights" data-model="(\d)">([^<]*)<', text)
     assert [w[0] for w in weights] == ["0", "1", "2", "4"]
     named = {f"decoder.{n}": p.detach().numpy() for n, p in own[1].decoder.named_parameters()}
