@@ -76,8 +76,9 @@ export PYTHONPATH := $(CURDIR)
 SETUP = $(BOOTSTRAP) $(if $(filter env,$(GOALS)),,--quiet)
 endif
 RUN = $(HELD) $(PY) -m replication.lifeline
-# One thread a process: the same numbers on every machine, and nothing to quarrel over.
+# One thread a process: the same numbers on every machine. conftest.py says which file is first.
 TEST = OMP_NUM_THREADS=1 $(RUN) pytest
+PARALLEL = -n auto --dist loadfile --no-loadscope-reorder
 
 help: # a screen of 24 lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-16s%s\n", $$1, $$2}' Makefile
@@ -118,11 +119,11 @@ figures: env-notebooks ## tables and figures from the committed results, no trai
 	$(RUN) replication.replicate --figures $(call option,--profile,$(PROFILE))
 
 test: env-test ## all tests, every notebook included; a process a core
-	$(TEST) -n auto --dist loadfile --nbval tests notebooks
+	$(TEST) $(PARALLEL) --nbval tests notebooks
 
 # These two are apart from `test`: one needs a browser, the other minutes.
 test-browser: env-test ## the report in a browser (needs Chromium and Playwright)
-	$(TEST) -n auto --dist loadfile tests/browser
+	$(TEST) $(PARALLEL) tests/browser
 
 test-kill: env-test ## kill `make replicate` at random moments, KILLS=12 times
 	KILLS=$(call quote,$(or $(KILLS),12)) $(TEST) -s tests/kill/kills.py

@@ -16,6 +16,10 @@ from replication import lifeline
 ROOT = Path(__file__).parent
 OUTPUT_WAIT = 60  # seconds; nbval's own 5 are too few where all cores are busy
 MOST_PROCESSES = 8  # of `-n auto`: each has PyTorch in memory
+FIRST = (  # files of a minute or more, so that no process is left with one at the end
+    "test_replicate.py", "02_dip_loss_derivation.ipynb", "test_trial.py", "04_sap_score.ipynb",
+    "test_runner.py", "test_sweep.py", "test_report.py", "test_bench.py",
+)  # fmt: skip
 
 # Every signature such as Float[Tensor, "batch latent"] is checked on each call that a test makes,
 # in the modules that have any. Notebooks run in kernels of their own, without it.
@@ -64,6 +68,8 @@ def pytest_xdist_auto_num_workers(config):
 
 
 def pytest_collection_modifyitems(items):
+    places = {name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(FIRST)))
     for item in items:
         if hasattr(item, "output_timeout"):
             item.output_timeout = OUTPUT_WAIT
