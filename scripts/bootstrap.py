@@ -162,7 +162,9 @@ def pip(what, *arguments):
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environ.update(PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1")
     environ[lifeline.PARENT] = str(os.getpid())
-    command = [PYTHON, "-m", "replication.lifeline", "pip", "install", "--log", LOG]
+    # Compiling all 13,000 files takes a minute; of those that are used the first import does it.
+    words = ["pip", "install", "--no-compile", "--log", LOG]
+    command = [PYTHON, "-m", "replication.lifeline", *words]
     shown = None if sys.stdout.isatty() else subprocess.DEVNULL  # its log has all of it
     run = subprocess.run(
         command + list(arguments),
