@@ -15,7 +15,7 @@ from replication.notebooks import MATH
 
 ROOT = Path(__file__).resolve().parents[2]
 LESSON = "02_dip_loss_derivation.ipynb"
-FEW = {"steps: int = 600": "steps: int = 20", "model_seeds: int = 3": "model_seeds: int = 1"}
+FEW = {"steps: int = 300": "steps: int = 20", "model_seeds: int = 3": "model_seeds: int = 1"}
 PATIENCE = 120  # seconds for one step, on a machine that is busy with other things
 CELL = ".jp-Notebook .jp-Cell"
 PROMPT = ".jp-InputArea-prompt"
