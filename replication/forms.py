@@ -126,8 +126,9 @@ def check_result(result: object, stem: str) -> None:
     left = {"file": f"text like {re.escape(stem)}[.]codes[.]npz", "sha256": SHA256}
     form["codes"] = left if leaves_codes(settings) else "null"
     form |= {"rulers": RULERS} if "rulers" in result and leaves_codes(settings) else {}
-    if isinstance(result.get("readings"), dict) and leaves_codes(settings):  # score_readings.py
-        form["readings"] = dict.fromkeys(result["readings"], PERCENT) | {"code": RULERS["code"]}
+    for field in ("readings", "all_images"):  # score_readings.py, measure.py
+        if isinstance(result.get(field), dict) and leaves_codes(settings):
+            form[field] = dict.fromkeys(result[field], PERCENT) | {"code": RULERS["code"]}
     if "traversals" in result and result.get("picture") and settings.data == "shapes2d":
         measured = result["traversals"]
         off = isinstance(measured, dict) and measured.get("score") is None

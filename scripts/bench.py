@@ -33,7 +33,7 @@ from dipvae_src import losses, models, sap, zdiff
 from dipvae_src.settings import Settings
 from dipvae_src.train import model_of, objective, train
 from replication import datasets as packed
-from replication import provenance, results
+from replication import provenance, results, rulers, traversal_score
 from replication.linear_svc_sap import sap_score_linear_svc
 from replication.machine import device_of, name_of, usable_cores
 from replication.scores import rounded
@@ -43,14 +43,16 @@ ROOT = Path(__file__).resolve().parents[1]
 PAPER = Settings("dip-vae-ii", lambda_od=5, lambda_d=5, lambda_3=200)
 CONV = dict(data="celeba", network="conv", width=256, latents=32, batch_size=100, lambda_3=0)
 NETWORKS = {"fc-1200": PAPER, "fc-256": replace(PAPER, width=256), "conv": replace(PAPER, **CONV)}
-# images: of one training on a CPU; sprites: of 1,024 images each; side: of the matrices whose
-# product gives the floor
+# images: of one training on a CPU; sprites: of 1,024 images each; codes: of one model, that a
+# result leaves; sheets: traversals, each held to all images, so none where seconds count; side: of
+# the matrices whose product gives the floor
 FULL = dict(
-    rounds=4, images=8_000, sprites=720, renders=20_000, points=73_728, train=10_000,
-    test=5_000, side=2_048, networks=NETWORKS,
+    rounds=4, images=8_000, sprites=720, renders=20_000, points=73_728, codes=10_000, sheets=1,
+    train=10_000, test=5_000, side=2_048, networks=NETWORKS,
 )  # fmt: skip
 QUICK = dict(
-    rounds=1, images=32, sprites=6, renders=100, points=2_000, train=200, test=100, side=256,
+    rounds=1, images=32, sprites=6, renders=100, points=2_000, codes=400, sheets=0, train=200,
+    test=100, side=256,
     networks={name: replace(settings, batch_size=16) for name, settings in NETWORKS.items()},
 )  # fmt: skip
 WARM_UP = 2  # training steps before the clock starts
@@ -204,19 +206,30 @@ def sharing(size: dict, folder: str, network: str) -> dict:
 
 
 def seconds(size: dict) -> dict:
-    """Seconds of rendering 2D Shapes, and of the scores of a code of 5 latents and 5 of noise."""
+    """Seconds of rendering 2D Shapes, and of all scores of a code of 5 latents and 5 of noise."""
     rng, split = np.random.default_rng(0), {name: size[name] for name in ("train", "test")}
     factors = rng.integers(shapes2d.FACTOR_SIZES, size=(size["points"], 5))
     latents = rng.normal(size=(size["points"], 10))
     latents[:, :5] = 0.2 * latents[:, :5] + (factors - factors.mean(axis=0)) / factors.std(axis=0)
+    codes = latents[: size["codes"]], factors[: size["codes"]]
+    sheet = shapes2d.render(factors[:110]).reshape(-1, models.SIDE**2).astype(np.float32)
     works = {
         "rendering": lambda: sum(map(len, islice(shapes2d.packed_pieces(), size["sprites"]))),
         "rendering_at_random": partial(shapes2d.render, factors[: size["renders"]]),
         "sap_exact": partial(sap.sap_score, latents, factors, [True] + 4 * [False]),
         "sap_linear_svc": partial(sap_score_linear_svc, latents, factors, **split),
         "zdiff": partial(zdiff.z_diff_score, latents, factors, **split),
+        "sap_of_codes": partial(sap.sap_score, *codes, rulers.SHAPES2D),
+        "zdiff_of_codes": partial(zdiff.z_diff_score, *codes, **split),
+        "mig_of_codes": partial(rulers.mig, *codes),
+        "factor_vae_of_codes": partial(rulers.factor_vae_score, *codes),
+        "dci_of_codes": partial(rulers.dci, *codes),
     }
-    about = {name: size[name] for name in ("sprites", "renders", "points", "train", "test")}
+    if size["sheets"]:
+        works["traversals"] = partial(traversal_score.distances_of, sheet)
+    about = {
+        name: size[name] for name in ("sprites", "renders", "points", "codes", "train", "test")
+    }
     timed = {name: partial(seconds_of, work) for name, work in works.items()}
     with threadpool_limits(1):
         return about | race(f"Rendering and scores on one core, {about}", size, timed, "s")

@@ -91,21 +91,23 @@ def places(shown: ProfileResults) -> pd.DataFrame:
 
 
 def score_readings(shown: ProfileResults) -> pd.DataFrame:
-    """What each reading of Z-diff and SAP (replication/score_readings.py) changes of the score of
-    Table 1's models: mean change over seeds, ± half of its 95 % interval (Student's t).
+    """What each reading of Z-diff and SAP (replication/score_readings.py; with all test images,
+    replication/measure.py) changes of the score of Table 1's models: mean change over seeds, ± half
+    of its 95 % interval (Student's t).
     """
     runs, rows = per_run(shown), {}
     labels = [settings.label for settings in profiles.table_1(shown.data)]
-    read = pd.DataFrame([run.get("readings", {}) for run in shown.results], index=runs.index)
-    for name in NAMES:
+    said = [run.get("readings", {}) | run.get("all_images", {}) for run in shown.results]
+    read = pd.DataFrame(said, index=runs.index).drop(columns="code", errors="ignore")
+    for name in dict.fromkeys([*NAMES, *read]):
         metric = "zdiff" if name.startswith("Z-diff") else "sap"
         changes = (read[name] - runs[metric]).groupby(runs["label"]) if name in read else None
         for label in labels if name in read else ():
-            found = interval(changes.get_group(label).dropna().to_numpy())
-            half = found.half if found.n > 1 else np.nan
-            rows.setdefault(name, {"reading": name})[label] = with_half(
-                found.mean, half, metric, change=True
-            )
+            values = changes.get_group(label).dropna().to_numpy()
+            found = interval(values) if len(values) else None
+            half = found.half if len(values) > 1 else np.nan
+            cell = with_half(found.mean, half, metric, change=True) if found else ""
+            rows.setdefault(name, {"reading": name})[label] = cell
     return pd.DataFrame(rows.values())
 
 

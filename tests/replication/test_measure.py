@@ -9,11 +9,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from whole import made
 
 from dipvae_src.models import SIDE
-from replication import codes, measure, results, rulers, score_readings, traversal_score
+from dipvae_src.sap import sap_score
+from dipvae_src.train import train
+from replication import (
+    codes,
+    datasets,
+    measure,
+    provenance,
+    results,
+    rulers,
+    score_readings,
+    traversal_score,
+)
 from replication.scores import rounded, scores_seed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,6 +87,26 @@ def test_results_keep_what_their_traversals_say(data_dir, tiny, tmp_path, monkey
         assert results.read(path)["traversals"] == said | {"code": traversal_score.CODE}
     with pytest.raises(results.BadResult, match="traversals` lacks `change`"):
         results.write(path, kept | {"traversals": {"code": "0" * 16, "score": 0.5}})
+
+
+def test_all_test_images_are_had_by_training_again(data_dir, tiny, tmp_path, monkeypatch):
+    kept = made(tiny, data_dir, tmp_path)
+    data = datasets.load("shapes2d", data_dir)
+    monkeypatch.setattr(measure.datasets, "load", lambda name: data)
+    path = results.path_of(tmp_path, tiny, 1)
+    measure.main([str(path), "--all-images"])
+    test, (model, _) = data.split()[1], train(tiny, 1, data)
+    with torch.no_grad():
+        mu = model.encode(data.images(test))[0].double().numpy()
+    score = sap_score(mu, data.factors(test), data.discrete).score
+    assert len(test) > tiny.test_images
+    found = results.read(path)["all_images"]
+    assert found.pop("code") == provenance.LOADED["training"]
+    assert found == {f"SAP, {len(test):,} images": pytest.approx(score, abs=1e-5)}
+    kept["losses"][0]["kl"] += 1.0
+    results.write(path, kept)
+    with pytest.raises(ValueError, match="trained again has other losses"):
+        measure.main([str(path), "--all-images"])
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,10 @@ def test_readings_are_shown_as_changes_with_their_interval():
     assert table.loc["Z-diff, logistic regression", LABELS[0]] == "2.0 ± 2.5"
     assert table.loc["SAP, 5,000 images", LABELS[3]] == "0.000 ± 0.000"
     assert agreement.score_readings(shown).empty
+    first = [result for result in shown.results if result["settings"]["beta"] == 1][:1]
+    first[0]["all_images"] = {"SAP, 9 images": first[0]["metrics"]["sap"]["score"] + 0.25}
+    (row,) = agreement.score_readings(shown).to_dict("records")
+    assert (row["reading"], row[LABELS[0]], row[LABELS[3]]) == ("SAP, 9 images", "0.250", "")
 
 
 def test_traversals_that_rank_as_sap_and_against_z_diff():
