@@ -5,13 +5,15 @@
 
 Both models start from the same weights and see the same images and noise, here, one after the
 other: all that differs comes from dipvae_src/losses.py. It shows what a change does and is no
-result: a narrow network, squares alone, one seed. Only the picture is kept. Two changes to try, in
-`covariance_of_means`:
+result: a narrow network, squares alone, one seed. Only the picture is kept. Two changes to try:
 
-- delete `/ mu.shape[0]`: the penalty now asks the means for a variance of 1/64, so all latents
-  switch off, the KL falls to nearly 0 and every reconstruction is the mean image;
-- that, and `dim=1` in place of `dim=0`, as in the snippet that is copied most (notebook 02):
-  the latents become copies of one another, with a mean |correlation| near 1.
+- in `covariance_of_means` delete `/ mu.shape[0]`: the penalty now asks the means for a variance of
+  1/64, so all latents switch off, the KL falls to nearly 0 and every reconstruction is the mean
+  image;
+- the snippet that is copied most (notebook 02), all of it: delete that, put `dim=1` in place of
+  `dim=0` there, and in `total_covariance` return
+  `(2 * log_var).exp().diag().mean() + covariance_of_means(mu)`: the latents become copies of one
+  another, with a mean |correlation| near 1. Without the last line they switch off.
 """
 
 from replication import lifeline  # noqa: F401  # isort: skip  (first: it holds us to our starter)

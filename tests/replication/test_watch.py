@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from replication import datasets, watch
@@ -42,6 +43,24 @@ def test_a_change_shows_beside_what_was(changed, capsys):
     assert code == 0 and lines[""] == ["committed", "now"]
     before, after = map(float, lines["KL, nats an image"])
     assert before != after and after < before
+
+
+def test_the_copied_snippet_is_as_the_docstring_says():
+    """Those edits make of losses.py what the snippet computes, here written apart from both."""
+    source = watch.committed()
+    start, end = (source.index(f"def {n}(") for n in ("covariance_of_means", "total_covariance"))
+    edited = source[start:end].replace(DIVISION, "").replace("dim=0", "dim=1")
+    rest = source[end:].replace(
+        "torch.diag(mean_variance) + ", "(2 * log_var).exp().diag().mean() + "
+    )
+    made = {}
+    exec(source[:start] + edited + rest, made)
+    rng = np.random.default_rng(0)
+    mu, log_var = rng.normal(size=(8, 3)), rng.normal(size=(8, 3))
+    centred = mu - mu.mean(axis=1, keepdims=True)
+    one = np.mean([np.exp(log_var[i, i]) ** 2 for i in range(3)])
+    found = made["total_covariance"](torch.from_numpy(mu), torch.from_numpy(log_var)).numpy()
+    np.testing.assert_allclose(found, centred.T @ centred + one)
 
 
 def test_equal_losses_give_equal_models(data_dir):
