@@ -14,6 +14,8 @@ from replication.show import figures
 from replication.show.summary import ProfileResults, together
 
 GREYS, COLOURS = 16, 64  # of the animation
+CHANCE = {"shape": 1 / 3}  # of a balanced accuracy; CelebA's attributes have two classes
+LITTLE = 0.1  # of the way from chance to 1
 USED_ABOVE = 0.05  # nats of KL; a latent below is labelled as off
 MOST_ROWS = {2: 10, 3: 4}  # latents of a sheet in the figure at most: of grey pictures, of coloured
 
@@ -102,13 +104,18 @@ def frame(cells: np.ndarray) -> Image.Image:
 
 
 def factor_of(sap: dict | None, latent: int) -> str:
-    """The factor that a latent predicts best, with its SAP entry; empty where SAP is not asked for
+    """The factor that a latent predicts best, with its SAP entry: that which is furthest from
+    chance (0 for R², one in so many classes for a balanced accuracy) on the way to 1.
+
+    "no one factor" where that is less than LITTLE of the way; empty where SAP is not asked for
     (chairs) or counts the latent as off.
     """
-    if not sap or not any(sap["matrix"][latent]):
+    if not sap or not any(entries := np.array(sap["matrix"][latent])):
         return ""
-    best = int(np.argmax(sap["matrix"][latent]))
-    return f"{sap['factors'][best]} {sap['matrix'][latent][best]:.2f}"
+    chance = np.where(sap["discrete"], [CHANCE.get(name, 0.5) for name in sap["factors"]], 0.0)
+    far = (entries - chance) / (1 - chance)
+    best = int(far.argmax())
+    return f"{sap['factors'][best]} {entries[best]:.2f}" if far[best] >= LITTLE else "no one factor"
 
 
 def animation(sheets: list[Sheet], latents: int, source: str) -> bytes:

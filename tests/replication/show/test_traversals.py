@@ -50,7 +50,7 @@ def test_animation_of_colour_keeps_its_colours(tmp_path):
 @pytest.mark.parametrize(
     ("data", "uses"),
     [
-        ("celeba", ["KL 3.50, Wearing_Lipstick 0.40", "KL 1.00, Smiling 0.30"]),
+        ("celeba", ["KL 3.50, Wearing_Lipstick 0.80", "KL 1.00, Smiling 0.70"]),
         ("chairs", ["KL 3.50", "KL 1.00"]),
     ],
 )
@@ -58,6 +58,8 @@ def test_sheets_are_those_of_table_1_labelled_by_what_their_latents_do(tmp_path,
     """SAP is 0.2: the third latent has 0.2 more for the second attribute, the first 0.1 more."""
     shown = made_up.shown("smoke", data)
     for result in shown.results:
+        if sap := result["metrics"]["sap"]:
+            sap["matrix"] = [[e + 0.4 for e in row] if any(row) else row for row in sap["matrix"]]
         if result["picture"]:
             sheet = Image.fromarray(np.zeros((5 * 64, 2 * 64, 3), np.uint8))
             sheet.save(tmp_path / result["picture"]["file"])
@@ -68,6 +70,20 @@ def test_sheets_are_those_of_table_1_labelled_by_what_their_latents_do(tmp_path,
     shown.results[0]["metrics"]["kl_per_latent"][1] = 0.01
     sheet = traversals.sheets(shown, tmp_path)[0]
     assert sheet.rows[4] == "KL 0.01, off" and (sheet.used, sheet.latents) == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ([0.40, 0.22], "scale 0.22"),  # 0.1 and 0.22 of the way from chance
+        ([0.36, 0.02], "no one factor"),  # as good as chance for three shapes
+        ([0.90, 0.50], "shape 0.90"),
+        ([0.00, 0.00], ""),
+    ],
+)
+def test_the_factor_of_a_latent_is_the_one_furthest_from_chance(entries, said):
+    sap = {"factors": ["shape", "scale"], "discrete": [True, False], "matrix": [entries]}
+    assert traversals.factor_of(sap, 0) == said
 
 
 @pytest.mark.parametrize(("channels", "drawn"), [(1, [2 + 6, 2]), (3, [2 + 4, 2])])
