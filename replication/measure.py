@@ -12,41 +12,36 @@ traversals, and with all images as long as its training.
 
 import argparse
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 from dipvae_src.evaluate import means_of
 from dipvae_src.sap import sap_score
 from dipvae_src.settings import Settings
 from dipvae_src.train import train
-from replication import (
-    codes,
-    datasets,
-    provenance,
-    results,
-    rulers,
-    score_readings,
-    traversal_score,
-)
+from replication import datasets, provenance, results, rulers, score_readings, traversal_score
+from replication.codes import read_codes
 from replication.scores import rounded, scores_seed
 
 
-def by_rulers(path: Path, result: dict) -> dict | None:
-    """What rulers.py says of the codes of the result at `path`; None where it left none."""
+def by_codes(score: Callable[..., dict], path: Path, result: dict, *told) -> dict | None:
+    """What a score says of the codes of the result at `path`; None where it left none."""
     if not result["codes"]:
         return None
-    mu, factors = codes.read_codes(path.with_name(result["codes"]["file"]))
-    found = rulers.rulers(mu, factors, result["metrics"]["sap"]["discrete"])
-    return {name: rounded(score) for name, score in found.items()}
+    mu, factors = read_codes(path.with_name(result["codes"]["file"]))
+    found = score(mu, factors, result["metrics"]["sap"]["discrete"], *told)
+    return {name: rounded(value) for name, value in found.items()}
+
+
+def by_rulers(path: Path, result: dict) -> dict | None:
+    """What rulers.py says of a run's codes."""
+    return by_codes(rulers.rulers, path, result)
 
 
 def by_readings(path: Path, result: dict) -> dict | None:
-    """What score_readings.py says of the codes of the result at `path`; None where it left none."""
-    if not result["codes"]:
-        return None
-    mu, factors = codes.read_codes(path.with_name(result["codes"]["file"]))
-    told = (result["metrics"]["sap"]["discrete"], Settings(**result["settings"]))
-    found = score_readings.score_readings(mu, factors, *told, scores_seed(result["seed"]))
-    return {name: rounded(score) for name, score in found.items()}
+    """What score_readings.py says of a run's codes."""
+    told = (Settings(**result["settings"]), scores_seed(result["seed"]))
+    return by_codes(score_readings.score_readings, path, result, *told)
 
 
 def by_traversals(path: Path, result: dict) -> dict | None:
