@@ -4,17 +4,9 @@ is true of whatever they are. A difference is decided where its 95 % interval le
 
 import numpy as np
 
-from replication.show import agreement
+from replication.show import agreement, summary
 from replication.show.statistics import interval
-from replication.show.summary import (
-    ProfileResults,
-    brief,
-    by_seed,
-    paired,
-    per_run,
-    per_setting,
-    together,
-)
+from replication.show.summary import ProfileResults, brief, by_seed, paired, per_run, together
 from replication.show.tables import row_labels
 
 
@@ -26,7 +18,7 @@ def change_from_vae(shown: ProfileResults, label: str, metric: str) -> int:
 
 def best_scores(shown: ProfileResults) -> str:
     """Which setting has the highest mean of each score, and whether the VAE's is below it."""
-    means, vae, said = per_setting(shown).set_index("label"), row_labels(shown)[0], []
+    means, vae, said = summary.per_setting(shown).set_index("label"), row_labels(shown)[0], []
     runs = per_run(shown)
     for metric, name in (("sap", "SAP"), ("zdiff", "Z-diff")):
         top = means[metric].idxmax()

@@ -7,23 +7,9 @@ import pandas as pd
 
 from dipvae_src.settings import Settings
 from replication import profiles
-from replication.show import published
+from replication.show import published, summary
 from replication.show.statistics import interval
-from replication.show.summary import (
-    COLLAPSED_BELOW,
-    EVERY_LATENT,
-    METRICS,
-    SAP_SCALE,
-    ProfileResults,
-    by_seed,
-    escaped,
-    from_to,
-    number,
-    paired,
-    per_run,
-    per_setting,
-    with_half,
-)
+from replication.show.summary import ProfileResults, number, per_run, per_setting, with_half
 
 
 def row_labels(shown: ProfileResults) -> list[str]:
@@ -39,12 +25,12 @@ def table_1(shown: ProfileResults) -> pd.DataFrame:
     with its standing.
     """
     paper, means = published.table_1(shown.data), per_setting(shown).set_index("label")
-    scale, rows = SAP_SCALE[shown.data], []
+    scale, rows = summary.SAP_SCALE[shown.data], []
     for settings in profiles.table_1(shown.data):
         ours = means.loc[settings.label]
         reference = paper[(settings.objective, settings.weight)]
         row = {"method": settings.label, "seeds": int(ours["n"])}
-        for metric, name in METRICS.items():
+        for metric, name in summary.METRICS.items():
             name += " x 100" if metric == "sap" and scale == 100 else ""
             row[name] = with_half(ours[metric], ours[f"{metric}_half"], metric, scale)
             row[f"{name}, paper"] = published.cell(reference[metric], reference["verified"])
@@ -69,10 +55,9 @@ def notes(shown: ProfileResults, paper: dict, labels: list[str]) -> str:
     said = []
     if shown.results[0]["data"]["source"] == "stand-in":
         title = profiles.DATA_SETS[shown.data].title
-        said.append(
-            f"**Ours are of {escaped(shown.data_name)}, not of {title}: they cannot be compared "
-            "with the published values.**"
-        )
+        ours = summary.escaped(shown.data_name)
+        why = "they cannot be compared with the published values."
+        said.append(f"**Ours are of {ours}, not of {title}: {why}**")
     if not all(row["verified"] for row in paper.values()):
         said.append(published.UNVERIFIED_NOTE + ".")
     return " ".join(said + few_latents(shown, labels))
@@ -80,22 +65,23 @@ def notes(shown: ProfileResults, paper: dict, labels: list[str]) -> str:
 
 def few_latents(shown: ProfileResults, labels: list[str]) -> list[str]:
     """Which of these models ignore their latents, or use one alone, a sentence each."""
-    runs, said = per_run(shown), []
+    runs, said, scale = per_run(shown), [], summary.SAP_SCALE[shown.data]
     for label in labels:
         own = runs[runs["label"] == label]
-        ignored = own["kl"] < COLLAPSED_BELOW
+        ignored = own["kl"] < summary.COLLAPSED_BELOW
         if ignored.any():
-            below = f"(KL below {COLLAPSED_BELOW} nats)"
+            below = f"(KL below {summary.COLLAPSED_BELOW} nats)"
             said.append(
                 f"{label}: {ignored.sum()} of {len(own)} runs ignore their latents {below}."
             )
         single = own[~ignored & (own["active"] == 1)]
-        if len(single) and EVERY_LATENT in own:
+        if len(single) and summary.EVERY_LATENT in own:
+            means = (single[name].mean() for name in (summary.EVERY_LATENT, "sap"))
+            counted_in, told = (number(mean, "sap", scale) for mean in means)
             said.append(
                 f"{label}: {len(single)} of {len(own)} runs use one latent, so SAP has no second "
                 "best to subtract (with latents that are off counted in: "
-                f"{number(single[EVERY_LATENT].mean(), 'sap', SAP_SCALE[shown.data])}, not "
-                f"{number(single['sap'].mean(), 'sap', SAP_SCALE[shown.data])})."
+                f"{counted_in}, not {told})."
             )
     return said
 
@@ -170,10 +156,12 @@ def longer(short: ProfileResults, long: ProfileResults) -> pd.DataFrame:
 def changes(before: pd.DataFrame, model: str, after: pd.DataFrame, label: str) -> dict[str, str]:
     """Of each score the mean of the runs `label`, and how far it is from the runs `model`."""
     found = {}
-    for metric, name in METRICS.items():
-        ours, read = by_seed(before, model, metric), by_seed(after, label, metric)
-        change = paired(read, ours)
-        text = from_to(interval(change), metric) if len(change) else "unknown: no seed in common"
+    for metric, name in summary.METRICS.items():
+        ours, read = summary.by_seed(before, model, metric), summary.by_seed(after, label, metric)
+        change = summary.paired(read, ours)
+        text = "unknown: no seed in common"
+        if len(change):
+            text = summary.from_to(interval(change), metric)
         found[name] = f"{number(read.mean(), metric)}; change {text}"
     return found
 
@@ -198,14 +186,14 @@ def spread(shown: ProfileResults) -> pd.DataFrame:
     one model; models that ignore their latents, whose SAP is 0 whatever the seed, are left out.
     """
     runs, rows = per_run(shown), []
-    used = runs[runs["kl"] >= COLLAPSED_BELOW]
+    used = runs[runs["kl"] >= summary.COLLAPSED_BELOW]
     for metric in ("sap", "zdiff"):
         groups = used.groupby("label")[metric]
         freedom = groups.count() - 1
         squares = (freedom * groups.var()).sum()  # of one run alone there is no variance
         own = (used if len(used) else runs)[f"{metric} itself"]
         rows.append({
-            "score": METRICS[metric],
+            "score": summary.METRICS[metric],
             "over seeds": math.sqrt(squares / freedom.sum()) if freedom.sum() else math.nan,
             "of the score itself": math.sqrt((own**2).mean()),
         })  # fmt: skip
