@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.packed import checksum_of as checksum
 from dipvae_src.settings import Settings
 from replication import provenance
 from replication.forms import FORMAT, BadResult, check_result
@@ -56,12 +57,6 @@ def write_whole(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             part.unlink()
         raise OSError(f"could not write {path}: {told(error)}") from error
-
-
-def checksum(content: dict) -> str:
-    """SHA-256 of what a JSON file holds beside its checksum, however it is laid out."""
-    rest = {name: value for name, value in content.items() if name != "checksum"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def write_json(path: Path, content: dict) -> None:

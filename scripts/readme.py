@@ -76,12 +76,6 @@ def found() -> tuple[int, int, int, str, str]:
     return steps(shown()), seeds, len(kinds), counts, names
 
 
-def right(objective: str) -> str:
-    """How many public implementations compute an objective rightly."""
-    known = pd.read_csv(RESULTS / "implementations.csv")[objective].dropna()
-    return f"{(known == 'right').sum()} of {len(known)}"
-
-
 def side_by_side() -> tuple[pd.DataFrame, list[str]]:
     """Table 1's models in each profile that is committed, smallest first, and what to know."""
     parts = [part for profile in profiles.PROFILES if (part := load(profile))]
@@ -128,11 +122,11 @@ def parts_of_profiles() -> list[tuple[str, ...]]:
 def blocks() -> dict:
     """The macros of the template, by name; a value that is not there is an error."""
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
-    given = (headline, shown, steps, decided, means, found, right, side_by_side, parts_of_profiles)
+    given = (headline, shown, steps, decided, means, found, side_by_side, parts_of_profiles)
     environment.globals |= {function.__name__: function for function in (*given, rounded)}
     environment.globals |= dict(
         changes_from_vae=findings.changes_from_vae, notes=tables.table_1_notes,
-        warning=report.warning, markdown=summary.markdown,
+        warning=report.warning, rightly=report.rightly, markdown=summary.markdown,
         escaped=summary.escaped, read=lambda name, mend: results.read_json(RESULTS / name, mend),
     )  # fmt: skip
     words = Path(__file__).with_name("readme.md.j2").read_text("utf-8")
