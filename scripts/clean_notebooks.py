@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 METADATA = {
@@ -27,15 +28,7 @@ def cleaned(text: str) -> str:
     document.metadata, document.nbformat_minor = nbformat.from_dict(METADATA), 5
     for cell in document.cells:
         cell.metadata = {key: cell.metadata[key] for key in cell.metadata if key == "tags"}
-        whole = []
-        for output in cell.get("outputs", []):
-            last = whole[-1] if whole else {}
-            if output.output_type == "stream" and output.name == last.get("name"):
-                last.text += output.text
-            else:
-                whole.append(output)
-        if cell.cell_type == "code":
-            cell.outputs = whole
+    document, _ = CoalesceStreamsPreprocessor().preprocess(document, {})
     return nbformat.writes(document) + "\n"
 
 
