@@ -10,22 +10,18 @@ and each name below is imported when it is first used.
 
 from importlib import import_module
 
-_HOMES = {
-    "losses": (
-        "dip_vae_i", "dip_vae_ii", "beta_vae", "covariance_of_means", "total_covariance",
-        "dip_penalty", "bernoulli_nll", "gaussian_nll",
-    ),
-    "models": ("build",),
-    "sap": ("sap_score",),
-    "zdiff": ("z_diff_score",),
-}  # fmt: skip
-__all__ = [name for names in _HOMES.values() for name in names]  # noqa: PLE0604
+_LOSSES = (
+    "dip_vae_i", "dip_vae_ii", "beta_vae", "covariance_of_means", "total_covariance",
+    "dip_penalty", "bernoulli_nll", "gaussian_nll",
+)  # fmt: skip
+_HOMES = dict.fromkeys(_LOSSES, "losses")
+_HOMES |= {"build": "models", "sap_score": "sap", "z_diff_score": "zdiff"}
+__all__ = list(_HOMES)  # noqa: PLE0604
 
 
 def __getattr__(name: str):
-    for module, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{module}"), name)
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -60,15 +60,11 @@ def environment(**more):
     return dict(os.environ, PYTHONUNBUFFERED="1", PYTHONIOENCODING="utf-8", **more)
 
 
-def forgive_encodings():
-    """Let a terminal that cannot show a character show a question mark; no work is lost for it."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # Python 3.7; absent too where a stream is captured
-            stream.reconfigure(errors="replace")
-
-
 hold()
-forgive_encodings()
+# Let a terminal that cannot show a character show a question mark; no work is lost for it.
+for stream in (sys.stdout, sys.stderr):
+    if hasattr(stream, "reconfigure"):  # Python 3.7; absent too where a stream is captured
+        stream.reconfigure(errors="replace")
 
 if __name__ == "__main__":
     del sys.argv[0]

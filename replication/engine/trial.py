@@ -98,13 +98,7 @@ def seconds_per_step(shape: Settings, device: torch.device) -> float:
     return pace_of_single((dataclasses.replace(shape, steps=12 if colour else 24), 0), data)[0]
 
 
-def try_single(pair: list[Run], data: Packed) -> tuple[Outcome, list[VAE]]:
-    """The plain loop's pace, and the models that other ways are held to."""
-    paces, models = zip(*(pace_of_single(run, data) for run in pair))
-    return Outcome("single", min(paces)), list(models)
-
-
-def try_stack(way: str, pair: list[Run], references: list[VAE], data: Packed) -> Outcome:
+def try_stack(way: str, pair: list[Run], references: Iterable[VAE], data: Packed) -> Outcome:
     """Train `pair` at once this way and hold it to the references; raises whatever fails in it."""
     endless = [(dataclasses.replace(settings, steps=10**6), seed) for settings, seed in pair]
     stack = Stack(endless, data, log=lambda _: None, **WAYS[way])
@@ -130,12 +124,13 @@ def try_ways(
         (dataclasses.replace(shape, objective="dip-vae-i"), 0),
         (dataclasses.replace(shape, objective="dip-vae-ii", lambda_3=200.0), 1),
     ]
-    outcomes, references = [], []
+    outcomes, references = [], ()  # the models of the plain loop, which other ways are held to
     for way in WAYS:
         try:
             data = drawn(device, 4 * settings.batch_size)
             if way == "single":
-                outcome, references = try_single(pair, data)
+                paces, references = zip(*(pace_of_single(run, data) for run in pair))
+                outcome = Outcome(way, min(paces))
             elif references:
                 outcome = try_stack(way, pair, references, data)
             else:
