@@ -1,7 +1,7 @@
 """DIP-VAE (Kumar, Sattigeri, Balakrishnan, ICLR 2018): objectives, networks, scores, training.
 
     from dipvae_src import dip_vae_ii, bernoulli_nll
-    loss = dip_vae_ii(bernoulli_nll(logits, images), mu, log_var, lambda_od=5, lambda_d=50).total
+    loss = dip_vae_ii(bernoulli_nll(logits, images), mu, log_var, lambda_od=5, lambda_d=5).total
 
 Read the files in this order: losses.py (the paper), models.py, sap.py, zdiff.py, attributes.py,
 data.py, settings.py, train.py, evaluate.py. Nothing here imports anything else of the repository,

@@ -19,7 +19,7 @@ Run = tuple[Settings, int]
 
 @dataclass(frozen=True)
 class DataSet:
-    """What the paper does on a data set. How sure each number is: README; open ones are ours."""
+    """What the paper does on a data set, unchecked against its text; what is left open is ours."""
 
     title: str
     base: dict  # what it changes of the defaults of Settings

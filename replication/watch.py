@@ -7,9 +7,10 @@ Both models start from the same weights and see the same images and noise, here,
 other: all that differs comes from dipvae_src/losses.py. It shows what a change does and is no
 result: a narrow network, squares alone, one seed. Only the picture is kept. Two changes to try:
 
-- in `covariance_of_means` delete `/ mu.shape[0]`: the penalty now asks the means for a variance of
-  1/64, so all latents switch off, the KL falls to nearly 0 and every reconstruction is the mean
-  image;
+- in `covariance_of_means` delete `/ mu.shape[0]`: the penalty now counts the means' variance
+  64-fold. DIP-VAE-II switches all latents off, the KL falls to nearly 0 and every reconstruction is
+  the mean image. DIP-VAE-I keeps them at a variance of about 1/64, most of them in use by name,
+  with the mean image all the same;
 - the snippet that is copied most (notebook 02), all of it: delete that, put `dim=1` in place of
   `dim=0` there, and in `total_covariance` return
   `(2 * log_var).exp().diag().mean() + covariance_of_means(mu)`: the latents become copies of one

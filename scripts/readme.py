@@ -95,13 +95,13 @@ def side_by_side() -> tuple[pd.DataFrame, list[str]]:
 
 
 def took(profile: str, data: str) -> str:
-    """What a profile's committed runs on a data set took, training and scoring, all together."""
+    """What a profile's committed runs on a data set took, training and scoring, in a row."""
     part = load(profile, data)
     if not part:
         return "—"
     some = f" ({len(part.runs)} of {part.planned} runs)" if len(part.runs) < part.planned else ""
     where = "a CPU core" if all(r["device"].startswith("cpu") for r in part.runs) else "a GPU"
-    return f"{sum(run['minutes'] for run in part.runs) / 60:.1f} h of {where}{some}"
+    return f"{sum(run['minutes'] for run in part.runs) / 60:.1f} h by the clock, on {where}{some}"
 
 
 def parts_of_profiles() -> list[tuple[str, ...]]:

@@ -80,7 +80,7 @@ def few_latents(shown: ProfileResults, labels: list[str]) -> list[str]:
             counted_in, told = (number(mean, "sap", scale) for mean in means)
             said.append(
                 f"{label}: {len(single)} of {len(own)} runs use one latent, so SAP has no second "
-                "best to subtract (with latents that are off counted in: "
+                "best to subtract (in those, with latents that are off counted in: "
                 f"{counted_in}, not {told})."
             )
     return said

@@ -158,7 +158,7 @@ def test_a_model_that_uses_one_latent_is_named_with_its_sap_of_all_latents():
             result["metrics"]["covariance_of_means"][1][1] = 0.001
     assert (
         "DIP-VAE-II (lambda_od 500): 2 of 3 runs use one latent, so SAP has no second best to "
-        "subtract (with latents that are off counted in: 0.450, not 0.350)."
+        "subtract (in those, with latents that are off counted in: 0.450, not 0.350)."
     ) in tables.table_1_notes(shown)
 
 
