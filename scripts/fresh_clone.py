@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # where the project is not installed
 
 from replication.machine import processor  # noqa: E402
-from replication.results import write_json  # noqa: E402
+from replication.results import read_json, write_json  # noqa: E402
 
 COMMANDS = {
     "make replicate": "sets up `.venv`, draws the data, trains and scores every run, writes tables "
@@ -44,10 +44,13 @@ def main() -> int:
             command = " ".join(map(str, error.cmd))
             print(f"error: `{command}` failed, exit status {error.returncode}", file=sys.stderr)
             return 1
-        (profile,) = {path.parent.name for path in clone.glob("runs/*/*.json")}
+        runs = sorted(clone.glob("runs/*/*.json"))
+        (profile,) = {path.parent.name for path in runs}
+        core_minutes = round(sum(read_json(path)["minutes"] for path in runs), 1)
         head = ["git", "rev-parse", "--short", "HEAD"]
         commit = subprocess.check_output(head, cwd=clone, text=True).strip()
     facts = {"profile": profile, "cores": os.cpu_count(), "processor": processor()}
+    facts["core_minutes"] = core_minutes  # of its runs, training and scoring
     write_json(out, {"commands": commands, **facts, "commit": commit})
     return 0
 
