@@ -137,7 +137,7 @@ sweep: env ## hand 2D Shapes runs to Ray (OUT=shared folder, ADDRESS=auto)
 	$(RUN) data_prep.shapes2d --out data
 	$(RUN) replication.engine.sweep $(SETTINGS) $(call option,--out,$(OUT)) $(call option,--address,$(ADDRESS))
 
-bench: env ## measure rendering, training and scoring on this machine
+bench: env data ## measure rendering, training and scoring on this machine
 	$(RUN) scripts.bench
 
 publish: env-notebooks ## copy a profile's complete runs to results/, to commit
