@@ -162,8 +162,7 @@ def pip(what, *arguments):
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environ.update(PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1")
     environ[lifeline.PARENT] = str(os.getpid())
-    # Compiling all 13,000 files takes a minute; of those that are used the first import does it.
-    words = ["pip", "install", "--no-compile", "--log", LOG]
+    words = ["pip", "install", "--no-compile", "--log", LOG]  # make_venv does it, on all cores
     command = [PYTHON, "-m", "replication.lifeline", *words]
     shown = None if sys.stdout.isatty() else subprocess.DEVNULL  # its log has all of it
     run = subprocess.run(
@@ -218,6 +217,10 @@ def make_venv():
     pip("requirements.lock", "--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", LOCK)
     print("[4/4] the project itself", flush=True)
     pip("the project", "--no-deps", "--no-build-isolation", "--no-index", "-e", ROOT)
+    # Not left to imports, which keep nothing where PYTHONDONTWRITEBYTECODE is set. Some files are
+    # not meant for this Python, so the exit status says nothing.
+    lib = os.path.join(VENV, "lib")
+    subprocess.call([PYTHON, "-m", "compileall", "-qq", "-j", "0", "-x", "[/]tests[/]", lib])
     with open(STAMP + ".part", "w", encoding="utf-8") as file:
         file.write(fingerprint())
     os.replace(STAMP + ".part", STAMP)
