@@ -226,7 +226,11 @@ def seconds(size: dict) -> dict:
         "dci_of_codes": partial(rulers.dci, *codes),
     }
     if size["sheets"]:
-        works["traversals"] = partial(traversal_score.distances_of, sheet)
+        shape = (10, 11, *shapes2d.FACTOR_SIZES)  # latents, positions
+        works["traversals"] = lambda: [
+            traversal_score.explained(row)
+            for row in traversal_score.distances_of(sheet).view(shape)
+        ]
     about = {
         name: size[name] for name in ("sprites", "renders", "points", "codes", "train", "test")
     }
