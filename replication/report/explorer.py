@@ -1,10 +1,11 @@
 """The explorer of the report: what explorer.js draws models from, live or pre-rendered.
 
-A model's decoder is RESULTS/kept/RUN.npz, which the first seed of each row of Table 1 leaves. Of
-the models shown first it goes into the page, in eight bits a weight. The others show frames, which
-it draws: one latent at a time, at 21 positions, for shapes from every test image. Where it is not
-at hand, frames are read from RESULTS/frames/, or cut from the traversal sheet: ten latents at 11
-positions. To leave frames beside results that are to be committed:
+A model's decoder is RESULTS/kept/RUN.npz, which the first seed of each row of Table 1 leaves. A
+small one goes into the page, in eight bits a weight; of large ones those of the models shown first.
+The others show frames, which it draws: one latent at a time, at 21 positions, from every test
+image. Where it is not at hand, frames are read from RESULTS/frames/, or cut from the traversal
+sheet: ten latents at 11 positions. To leave small decoders, and frames of large ones, beside
+results that are to be committed:
 
     python -m replication.report.explorer runs/quick results/quick
 """
@@ -33,6 +34,7 @@ from replication.show import summary, traversals
 
 SCRIPT = Path(__file__).with_suffix(".js")
 SHOWN = 4  # models side by side at first; explorer.js has as many places
+SMALL = 500_000  # weights of a decoder that takes less room than its frames would: of colour images
 POSITIONS = 21  # of a latent in frames, from -2.5 to 2.5
 SAME = 1.0  # of 255, mean over pixels: so near must kept weights come to their model's sheet
 NOT_IN_HTML = str.maketrans("<>&", ",.:")  # among the letters of base 85
@@ -143,14 +145,17 @@ def decode(
     return row[..., 0] if channels == 1 else row
 
 
+def is_small(weights: Weights) -> bool:
+    """Whether a decoder is committed, and goes into the page, itself rather than its frames."""
+    return sum(array.size for array in weights.values()) <= SMALL
+
+
 def frames_of(model: Model) -> bytes:
     """Frames by the model's weights, as WebP: a row of test images reconstructed, then of each of
-    them a row a latent, with that latent alone moved from -2.5 to 2.5. Colour images weigh ten
-    times as much as shapes (200 KB a model), so of them only the first one is moved.
+    them a row a latent, with that latent alone moved from -2.5 to 2.5. 200 KB a model of shapes.
     """
     rows = [np.pad(model.mu, ((0, POSITIONS - len(model.mu)), (0, 0)), "edge")]
-    moved = model.mu if model.channels == 1 else model.mu[:1]
-    for mu, row in itertools.product(moved, model.rows):
+    for mu, row in itertools.product(model.mu, model.rows):
         rows.append(np.tile(mu, (POSITIONS, 1)))
         rows[-1][:, row["latent"]] = np.linspace(-TRAVERSAL_RANGE, TRAVERSAL_RANGE, POSITIONS)
     drawn = np.concatenate([decode(model.settings, model.weights, z) for z in rows])
@@ -163,12 +168,21 @@ def frames_name(result: dict) -> str:
     return f"{stem}_{results.checksum({'losses': result['losses']})[:8]}.webp"
 
 
-def leave_frames(source: Path, target: Path) -> None:
-    """Write target/frames/RUN_LOSSES.webp of every decoder that is kept in `source`."""
+def leave(source: Path, target: Path) -> None:
+    """Of every decoder kept in `source` what is committed: target/kept/RUN.npz of a small one, with
+    the latents of no more test images than are shown; else target/frames/RUN_LOSSES.webp.
+    """
     for path in sorted(source.glob("kept/*.npz")):
         result = results.read(source / f"{path.stem}.json")
         model = model_of(result, source)
-        if model.weights:
+        if not model.weights:
+            continue
+        if is_small(model.weights):
+            arrays, buffer = results.read_kept(path), io.BytesIO()
+            arrays |= {name: arrays[name][:TRAVERSAL_STEPS] for name in ("mu", "log_var")}
+            np.savez_compressed(buffer, **arrays)
+            results.write_whole(target / "kept" / path.name, buffer.getvalue())
+        else:
             results.write_whole(target / "frames" / frames_name(result), frames_of(model))
 
 
@@ -217,7 +231,7 @@ def block(models: list[Model], name: str, title: str) -> Markup:
     entries, texts = [], []
     for m, model in enumerate(models):
         entry = {"label": model.label, "kl": model.kl, "rows": model.rows}
-        if model.weights and m in chosen(models):
+        if model.weights and (m in chosen(models) or is_small(model.weights)):
             layout = [{"name": n, "shape": list(a.shape)} for n, a in model.weights.items()]
             entry |= {"layout": layout, "mu": model.mu.tolist()}
             texts.append((m, as_text(model.weights)))
@@ -241,4 +255,4 @@ def block(models: list[Model], name: str, title: str) -> Markup:
 
 
 if __name__ == "__main__":
-    leave_frames(*map(Path, sys.argv[1:3]))
+    leave(*map(Path, sys.argv[1:3]))

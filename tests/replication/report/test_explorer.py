@@ -231,48 +231,65 @@ def test_a_damaged_kept_file_is_left_out_and_said(own, damage, tmp_path):
     assert f"beta-VAE (beta 2) is pre-rendered: {raised.value}." in text
 
 
-@pytest.mark.parametrize("network, starts", [("fc", 11), ("conv", 1)])
-def test_frames_show_every_latent_at_21_positions(network, starts):
+def test_frames_show_every_latent_at_21_positions_from_every_test_image():
     """A row of reconstructions, then of each start image a row a latent, most used first."""
-    (shown,), (model,) = shown_models(network, 4, 1)
-    content = explorer.frames_of(shown)
-    pictures = Image.open(io.BytesIO(content)).convert("L" if network == "fc" else "RGB")
-    frames, channels = np.asarray(pictures).astype(float), shown.channels
+    (shown,), (model,) = shown_models("fc", 4, 1)
+    pictures = Image.open(io.BytesIO(explorer.frames_of(shown))).convert("L")
+    frames = 255 - np.asarray(pictures).astype(float)  # shapes are ink on white
 
     def apart(row: int, z: np.ndarray) -> float:
-        """Levels between a row of frames and what PyTorch draws; shapes are ink on white."""
-        drawn = 255 * side_by_side(means(model, z), channels)
-        found = frames[64 * row :][:64, : 64 * len(z)]
-        return np.abs(found - (255 - drawn if channels == 1 else drawn)).mean()
+        """Levels between a row of frames and what PyTorch draws."""
+        drawn = 255 * side_by_side(means(model, z), 1)
+        return np.abs(frames[64 * row :][:64, : 64 * len(z)] - drawn).mean()
 
     def moved(start: int, latent: int) -> np.ndarray:
         z = np.tile(shown.mu[start], (21, 1))
         z[:, latent] = np.linspace(-2.5, 2.5, 21)
         return z
 
-    loss = 8 if channels == 1 else 50  # WebP's: colours of noise lose much
-    assert frames.shape[:2] == ((1 + starts * 4) * 64, 21 * 64) and apart(0, shown.mu) < loss
-    for start, latent in itertools.product({0, starts - 1}, range(4)):
+    loss = 8  # WebP's
+    assert frames.shape == ((1 + 11 * 4) * 64, 21 * 64) and apart(0, shown.mu) < loss
+    for start, latent in itertools.product({0, 10}, range(4)):
         row = 1 + 4 * start + 3 - latent
         every = {(s, k): apart(row, moved(s, k)) for s in range(11) for k in range(4)}
         assert min(every, key=every.get) == (start, latent) and every[start, latent] < loss
 
 
-def test_frames_are_left_beside_results_and_read_from_there(made, tmp_path):
+@pytest.fixture
+def left(made, tmp_path):
+    """A run's folder with what its first chair model left, and one with what is committed of it."""
     (source,) = {Path(shown.results_dir) for shown in results_of(made).values()}
     stem = "chairs_beta-vae_1_seed0"
     for name in (f"{stem}.json", f"{stem}.png", f"kept/{stem}.npz"):
         (tmp_path / "runs" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source / name, tmp_path / "runs" / name)
-    explorer.leave_frames(tmp_path / "runs", tmp_path)
-    result = results.read(source / f"{stem}.json")
-    left = {path.name: path.read_bytes() for path in (tmp_path / "frames").iterdir()}
-    assert list(left) == [explorer.frames_name(result)]
-    shutil.copy(source / f"{stem}.png", tmp_path)
-    read = explorer.model_of(result, tmp_path)
-    assert read.weights is None and [read.frames] == list(left.values())
+    (tmp_path / "results").mkdir()
+    shutil.copy(source / f"{stem}.png", tmp_path / "results")
+    return results.read(source / f"{stem}.json"), tmp_path / "runs", tmp_path / "results"
+
+
+def test_a_small_decoder_is_left_beside_results_and_draws_as_it_did(left):
+    result, runs, committed = left
+    explorer.leave(runs, committed)
+    before, after = (explorer.model_of(result, folder) for folder in (runs, committed))
+    assert not (committed / "frames").exists() and after.moved == before.moved
+    for name, array in before.weights.items():
+        np.testing.assert_array_equal(after.weights[name], array)
+    np.testing.assert_array_equal(after.mu, before.mu)
+    (path,) = (committed / "kept").iterdir()
+    assert results.read_kept(path)["mu"].shape == (11, 12)  # latents of the images shown alone
+
+
+def test_frames_of_a_large_decoder_are_left_beside_results_and_read_from_there(left, monkeypatch):
+    result, runs, committed = left
+    monkeypatch.setattr(explorer, "SMALL", 100)
+    explorer.leave(runs, committed)
+    (path,) = (committed / "frames").iterdir()
+    assert path.name == explorer.frames_name(result) and not (committed / "kept").exists()
+    read = explorer.model_of(result, committed)
+    assert read.weights is None and read.frames == path.read_bytes()
     result["losses"][0]["step"] += 1  # another run's
-    assert explorer.model_of(result, tmp_path).frames == b""
+    assert explorer.model_of(result, committed).frames == b""
 
 
 OBJECTIVES = {"DIP-VAE-I": "dip-vae-i", "DIP-VAE-II": "dip-vae-ii"}
@@ -300,7 +317,14 @@ def facts_of(text: str) -> dict:
     return json.loads(re.search(r'class="facts">(.*?)</script>', text)[1])
 
 
-def test_a_block_holds_weights_of_those_shown_first_else_frames_or_the_sheet():
+def test_a_block_holds_weights_of_small_decoders_whether_shown_first_or_not():
+    these, _ = shown_models("fc", 3, 6, without=1)
+    facts = facts_of(explorer.block(these, "shapes", "2D Shapes"))
+    assert ["layout" in m for m in facts["models"]] == 5 * [True] + [False]
+
+
+def test_a_block_holds_weights_of_those_shown_first_else_frames_or_the_sheet(monkeypatch):
+    monkeypatch.setattr(explorer, "SMALL", 100)
     these, own = shown_models("fc", 3, 6, without=1)
     assert explorer.chosen(these) == [0, 1, 2, 4]  # the last that uses its latents, then the first
     frames = explorer.frames_of(these[2])
