@@ -141,7 +141,7 @@ bench: env data ## measure rendering, training and scoring on this machine
 	$(RUN) scripts.bench
 
 publish: env-notebooks ## copy a profile's complete runs to results/, to commit
-	$(RUN) replication.replicate --publish $(call option,--profile,$(PROFILE))
+	$(RUN) replication.publish $(call option,--profile,$(PROFILE))
 
 readme: env-notebooks ## refresh README's tables from the result files
 	$(RUN) scripts.readme

@@ -183,6 +183,7 @@ PAPER_POINTS_CELEBA = (
     + of("dip-vae-i", 1, 5, 10, 20, 50)
     + of("dip-vae-ii", 5, 10, 20, 50)
 )
+SMALL = "quick"  # where there is no GPU, and what is offered in place of a long one
 PROFILES = {
     "smoke": Profile(
         "shows that every line runs, its numbers mean nothing",

@@ -4,7 +4,6 @@
     python -m replication.replicate --plan          # what would run, and for how long
     python -m replication.replicate --train-only    # data and training; --plain: without notebooks
     python -m replication.replicate --figures       # tables and figures from the committed results
-    python -m replication.replicate --publish       # from runs/ to results/, to be committed
 
 On a CPU one process a core trains, with one thread each, which measured faster than one process on
 all cores (`make bench`); on a GPU one process trains many models at once. A killed run is made
@@ -16,7 +15,6 @@ from replication import lifeline  # noqa: F401  # isort: skip  (first: it holds 
 import argparse
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 import shutil
@@ -26,15 +24,10 @@ import time
 from concurrent.futures import FIRST_COMPLETED, wait
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 
 from dipvae_src.data import Packed
-from dipvae_src.models import SIDE
-from dipvae_src.settings import Settings
 from replication import datasets, jobs, profiles, provenance, record, results
-from replication.codes import FACTORS
 from replication.engine import runner, trial
 from replication.engine.stack import Run, shape_of
 from replication.jobs import Job, Pool, Stop, command, from_notebooks, short
@@ -47,7 +40,6 @@ MEASURE_SECONDS = 15  # of a run's codes, by the further rulers
 RUN_SECONDS = 8  # of a run beside its training steps: start, scores
 GIVEN = 20  # seconds that a training is taken to have gone as planned, until it tells its pace
 NEEDS_DISK = 2 << 30  # bytes: packed data, kept decoders and results of the quick profile
-SMALL_PROFILE = "quick"  # where there is no GPU, and what is offered in place of a long one
 BEGAN = time.perf_counter()
 DRAWN_BY = {"shapes2d": "shapes2d", "celeba": "standins.faces", "chairs": "standins.chairs"}
 
@@ -298,7 +290,7 @@ def replicate(args: argparse.Namespace) -> None:
         profile, why = "paper", "a CUDA device is here"
     elif not profile:
         why = "the device asked for is the CPU" if args.device else "no CUDA device is here"
-        profile = SMALL_PROFILE
+        profile = profiles.SMALL
     its = Replication(args, profile, device, profiles.plan(profile, args.seeds))
     say_plan(its, why)
     if not args.plan and shutil.disk_usage(ROOT).free < NEEDS_DISK:
@@ -354,26 +346,14 @@ def say_what_is_left(
     seconds /= its.workers
     what = f"To do: {len(pending)} of {count} runs, {len(stale)} notebooks"
     print(f"{what}; about {duration(seconds)} here.", flush=True)
-    if its.profile != SMALL_PROFILE and seconds > 1800:
-        print(f"Too long? A smaller one: make replicate PROFILE={SMALL_PROFILE}", flush=True)
+    if its.profile != profiles.SMALL and seconds > 1800:
+        print(f"Too long? A smaller one: make replicate PROFILE={profiles.SMALL}", flush=True)
     if its.args.plan:
         for run, reason in pending.items():
             print(f"  {title(its, [run])}: {reason}")
         for job in stale:
             print(f"  notebook {job.name}")
     return todo, stale
-
-
-# --- what is shown and published ---
-
-
-def showable_plan(profile: str, folder: Path) -> profiles.Plan:
-    """Of a profile's plan what `folder` can show: 2D Shapes, and other data sets all there."""
-    plan = summary.showable_plan(profile, folder)
-    for data in list(profiles.DATA_SETS)[1:]:
-        if summary.complete(profile, data, folder):
-            plan += profiles.plan(profile, data=data)
-    return plan
 
 
 def figures_only(args: argparse.Namespace) -> None:
@@ -392,58 +372,13 @@ def figures_only(args: argparse.Namespace) -> None:
     if not to_show:
         raise Stop("no results are committed yet; run `make replicate`")
     for profile in to_show:
-        plan = showable_plan(profile, committed / profile)
+        plan = summary.showable(profile, committed / profile)
         count = len(results.collect(committed / profile, plan))
         print(f"Profile {profile}: {count} committed results.")
         todo = jobs.not_done(jobs.jobs_for(args, profile, plan, committed / profile))
         print(f"{len(todo)} notebooks to run, about {duration(len(todo) * NOTEBOOK_SECONDS / 2)}.")
         jobs.show_all(todo, say)
     print(f"Done in {duration(time.perf_counter() - BEGAN)}.")
-
-
-def without_photographs(picture: Path) -> bytes:
-    """A traversal sheet, its first row of test images white: CelebA's may not be passed on."""
-    pixels = np.array(Image.open(picture))
-    pixels[:SIDE] = 255
-    return record.png(pixels)
-
-
-def publish(args: argparse.Namespace) -> None:
-    """Copy the runs of a profile that can be shown, all of this code, from runs/ to results/.
-
-    Stop where results that are there now would be lost by it.
-    """
-    profile = args.profile or SMALL_PROFILE
-    source, target = Path(args.runs) / profile, ROOT / "results" / profile
-    plan, runs = showable_plan(profile, source), profiles.runs_of(profiles.plan(profile))
-    copied = {results.path_of(target, *run) for run in profiles.runs_of(plan)}
-    there = {path for run in runs if (path := results.path_of(target, *run)).exists()}
-    if lost := sorted(path.name for path in there - copied):
-        what = f"{len(lost)} results in {short(target)} are not in {short(source)} ({lost[0]})"
-        raise Stop(f"{what}; copy them there or delete them first")
-    found = results.collect(source, plan)
-    if not all(provenance.is_present(result["code"]) for result in found):
-        raise Stop(f"the results in {source} were made by other code; run `make replicate` first")
-    for end in ("*.json", "*.png", "*.npz", "frames/*.webp"):
-        for old in target.glob(end):
-            old.unlink()
-    for result in found:
-        path = results.path_of(source, Settings(**result["settings"]), result["seed"])
-        if result["picture"]:
-            picture = path.with_suffix(".png")
-            is_celeba = result["data"]["name"] == "CelebA"
-            content = without_photographs(picture) if is_celeba else picture.read_bytes()
-            results.write_whole(target / picture.name, content)
-            result["picture"]["sha256"] = hashlib.sha256(content).hexdigest()
-        if result["codes"]:
-            for file in (result["codes"]["file"], FACTORS):
-                results.write_whole(target / file, path.with_name(file).read_bytes())
-        results.write(target / path.name, result)
-    from replication.report import explorer  # needs packages that training does without
-
-    explorer.leave_frames(source, target)
-    what = f"{len(copied)} of {len(runs)} results copied to {short(target)}"
-    print(f"{what}; commit them, then run `make figures readme`")
 
 
 # --- the command ---
@@ -462,7 +397,6 @@ def main(arguments: list[str] | None = None) -> int:
     option("--plan", action="store_true", help="say what would run, and stop")
     option("--train-only", action="store_true", help="no tables and figures")
     option("--figures", action="store_true", help="from the committed results, no training")
-    option("--publish", action="store_true", help="copy a profile's complete runs to results/")
     option("--plain", action="store_true", help="train without notebooks")
     option("--engine", choices=("trial", *trial.WAYS), help="how to train 2D Shapes; unless told "
            "a GPU is tried, and a CPU trains one by one (single)")  # fmt: skip
@@ -471,7 +405,7 @@ def main(arguments: list[str] | None = None) -> int:
         setattr(args, place, str(ROOT / getattr(args, place)))
     try:
         args.seeds = profiles.check_seeds(args.seeds)
-        work = publish if args.publish else figures_only if args.figures else replicate
+        work = figures_only if args.figures else replicate
         work(args)
     except (Stop, ValueError, TypeError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,12 +1,14 @@
 """Results for the tests of what reads them: one that is made, one that is made up and fits."""
 
 import dataclasses
+import hashlib
 from pathlib import Path
 
 import numpy as np
 
 from dipvae_src.settings import Settings
-from replication import provenance, results
+from replication import profiles, provenance, results
+from replication.codes import FACTORS
 from replication.engine import runner
 
 IDENTITY = "d" * 64
@@ -58,3 +60,18 @@ def whole_result(settings: Settings, seed: int = 2) -> dict:
         "minutes": 0.5, "metrics": metrics, "picture": None, "codes": None,
         "losses": [{"step": step} | dict.fromkeys(STEPS, 1.0) for step in (1, settings.steps)],
     }  # fmt: skip
+
+
+def write_whole_result(folder: Path, settings: Settings, seed: int) -> None:
+    """A made-up result, with picture and codes where its run leaves them."""
+    path, result = results.path_of(folder, settings, seed), whole_result(settings, seed)
+    if profiles.keeps_pictures(settings, seed):
+        results.write_whole(path.with_suffix(".png"), b"picture")
+        digest = hashlib.sha256(b"picture").hexdigest()
+        result["picture"] = {"file": path.with_suffix(".png").name, "sha256": digest}
+    if profiles.leaves_codes(settings):
+        left, digest = path.with_suffix(".codes.npz"), hashlib.sha256(b"codes").hexdigest()
+        results.write_whole(left, b"codes")
+        results.write_whole(path.with_name(FACTORS), b"factors")
+        result["codes"] = {"file": left.name, "sha256": digest}
+    results.write(path, result)

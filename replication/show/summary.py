@@ -117,6 +117,15 @@ def complete(profile: str, data: str, folder: str | Path) -> bool:
     return bool(runs) and all(results.path_of(folder, *run).exists() for run in runs)
 
 
+def showable(profile: str, folder: str | Path) -> profiles.Plan:
+    """Of a whole profile's plan what can be shown: 2D Shapes, and other data sets all there."""
+    plan = showable_plan(profile, folder)
+    for data in list(profiles.DATA_SETS)[1:]:
+        if complete(profile, data, folder):
+            plan += profiles.plan(profile, data=data)
+    return plan
+
+
 def largest(data: str, root: str | Path) -> str | None:
     """The largest profile that root/PROFILE can show on a data set by itself, if any."""
     whole = [name for name, chosen in profiles.PROFILES.items() if not chosen.longer_than]
@@ -285,8 +294,8 @@ def together(labels: list[str]) -> str:
 
 
 def number(value: float, metric: str, scale: int = 1) -> str:
-    """A score as tables write it."""
-    return f"{value:.{2 if metric == 'sap' and scale == 100 else DIGITS.get(metric, 4)}f}"
+    """A score as tables write it; never -0.000."""
+    return f"{value:z.{2 if metric == 'sap' and scale == 100 else DIGITS.get(metric, 4)}f}"
 
 
 def with_half(value: float, half: float, metric: str, scale: int = 1, change: bool = False) -> str:

@@ -1,9 +1,6 @@
 """What a reader opens: notebooks in good order, README up to date, figures all there."""
 
-import argparse
 import ast
-import dataclasses
-import hashlib
 import re
 import shutil
 from pathlib import Path
@@ -12,10 +9,9 @@ import nbformat
 import pytest
 import readme
 from latex2mathml.converter import convert
-from whole import whole_result
+from whole import write_whole_result
 
-from replication import jobs, profiles, provenance, replicate, results
-from replication.codes import FACTORS
+from replication import jobs, profiles, provenance, results
 from replication.notebooks import MATH
 from replication.report import report
 from replication.show import published, summary
@@ -123,21 +119,6 @@ def test_a_broken_committed_file_ends_in_a_sentence(
     readme.shown.cache_clear()
 
 
-def write_whole_result(folder: Path, settings, seed: int) -> None:
-    """A made-up result, with picture and codes where its run leaves them."""
-    path, result = results.path_of(folder, settings, seed), whole_result(settings, seed)
-    if profiles.keeps_pictures(settings, seed):
-        results.write_whole(path.with_suffix(".png"), b"picture")
-        digest = hashlib.sha256(b"picture").hexdigest()
-        result["picture"] = {"file": path.with_suffix(".png").name, "sha256": digest}
-    if profiles.leaves_codes(settings):
-        left, digest = path.with_suffix(".codes.npz"), hashlib.sha256(b"codes").hexdigest()
-        results.write_whole(left, b"codes")
-        results.write_whole(path.with_name(FACTORS), b"factors")
-        result["codes"] = {"file": left.name, "sha256": digest}
-    results.write(path, result)
-
-
 @pytest.mark.parametrize(
     "profile", [p for p in profiles.PROFILES if any((ROOT / "results" / p).glob("*.json"))]
 )
@@ -152,38 +133,13 @@ def test_committed_results_are_whole_and_belong_to_planned_runs(profile):
     assert {results.read(path)["profile"] for path in there} == {profile}
 
 
-def test_publish_copies_what_can_be_shown_and_loses_nothing(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(replicate, "ROOT", tmp_path)
-    smoke = dataclasses.replace(profiles.PROFILES["smoke"], shown_from=1)
-    monkeypatch.setitem(profiles.PROFILES, "smoke", smoke)
-    runs, target = tmp_path / "runs" / "smoke", tmp_path / "results" / "smoke"
-    for settings, seeds in profiles.plan("smoke"):
-        for seed in seeds:
-            write_whole_result(runs, settings, seed)
-    args = argparse.Namespace(profile="smoke", runs=str(tmp_path / "runs"))
-    count = len(list(runs.glob("*.json")))
-    replicate.publish(args)
-    assert f"{count} of {count} results copied" in capsys.readouterr().out
-    assert all((target / path.name).read_bytes() == path.read_bytes() for path in runs.iterdir())
-    further = profiles.plan("smoke", data="shapes2d")[-1][0]
-    lost = results.path_of(runs, further, 0)
-    lost.unlink()
-    words = rf"1 results in .*results/smoke are not in .*runs/smoke \({lost.name}\)"
-    with pytest.raises(jobs.Stop, match=words):
-        replicate.publish(args)
-    assert len(list(target.glob("*.json"))) == count
-    (target / lost.name).unlink()
-    replicate.publish(args)
-    assert f"{count - 1} of {count} results copied" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
     "profile",
     [p for p in profiles.PROFILES if summary.complete(p, "shapes2d", ROOT / "results" / p)],
 )
 def test_figures_of_the_committed_results_are_there(profile):
     folder = ROOT / "results" / profile
-    plan = replicate.showable_plan(profile, folder)
+    plan = summary.showable(profile, folder)
     found, there = results.collect(folder, plan), {settings.data for settings, _ in plan}
     if profile == "quick":  # others take hours or a GPU; their titles say what code made them
         assert plan == profiles.plan("quick")

@@ -1,7 +1,6 @@
 """The whole replication in small: it survives a kill and does nothing twice."""
 
 import argparse
-import io
 import json
 import os
 import re
@@ -13,10 +12,8 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from dipvae_src.settings import Settings
@@ -372,13 +369,6 @@ def test_notebooks_and_all(undisturbed, data_dir, tmp_path):
     } == kept
 
 
-def test_a_published_sheet_of_celeba_holds_no_photograph(tmp_path):
-    pixels = np.arange(3 * 64 * 128 * 3, dtype=np.uint8).reshape(192, 128, 3)
-    Image.fromarray(pixels).save(tmp_path / "sheet.png")
-    made = np.asarray(Image.open(io.BytesIO(replicate.without_photographs(tmp_path / "sheet.png"))))
-    assert (made[:64] == 255).all() and (made[64:] == pixels[64:]).all()
-
-
 @pytest.mark.parametrize(
     ("spent", "notes", "words"),
     [
@@ -420,7 +410,7 @@ def test_figures_ask_only_for_data_sets_that_were_run(tmp_path):
     ):
         for seed in seeds:
             results.path_of(tmp_path, settings, seed).touch()
-    assert {settings.data for settings, _ in replicate.showable_plan("smoke", tmp_path)} == {
+    assert {settings.data for settings, _ in summary.showable("smoke", tmp_path)} == {
         "shapes2d",
         "chairs",
     }
