@@ -27,6 +27,7 @@ COMMANDS = {
 def main() -> int:
     out = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "results" / "minutes.json"
     environment, commands = dict(os.environ, PIP_NO_CACHE_DIR="1"), {}
+    made: list[Path] = []  # results of `make replicate`
     for mine in ("VIRTUAL_ENV", "PYTHONPATH"):
         environment.pop(mine, None)
     with tempfile.TemporaryDirectory(prefix="fresh-clone-", ignore_cleanup_errors=True) as folder:
@@ -40,13 +41,13 @@ def main() -> int:
                 minutes = round((time.perf_counter() - began) / 60, 1)
                 commands[command] = {"minutes": minutes, "what": what}
                 print(f"{command}: {minutes} minutes", flush=True)
+                made = made or list(clone.glob("runs/*/*.json"))  # tests leave runs of their own
+            (profile,) = {path.parent.name for path in made}
+            core_minutes = round(sum(read_json(path)["minutes"] for path in made), 1)
         except subprocess.CalledProcessError as error:
             command = " ".join(map(str, error.cmd))
             print(f"error: `{command}` failed, exit status {error.returncode}", file=sys.stderr)
             return 1
-        runs = sorted(clone.glob("runs/*/*.json"))
-        (profile,) = {path.parent.name for path in runs}
-        core_minutes = round(sum(read_json(path)["minutes"] for path in runs), 1)
         head = ["git", "rev-parse", "--short", "HEAD"]
         commit = subprocess.check_output(head, cwd=clone, text=True).strip()
     facts = {"profile": profile, "cores": os.cpu_count(), "processor": processor()}
