@@ -62,7 +62,9 @@ def means(part: summary.ProfileResults) -> tuple[str, pd.DataFrame]:
     narrow = wide[["method"]].copy()
     for score in [name for name in wide if f"{name}, paper" in wide]:
         narrow[score] = wide[score] + " / " + wide[f"{score}, paper"]
-    return " to ".join(str(n) for n in sorted({wide["seeds"].min(), wide["seeds"].max()})), narrow
+    low, high = wide["seeds"].min(), wide["seeds"].max()
+    seeds = f"{low} to {high} seeds" if low < high else "one seed" if high == 1 else f"{high} seeds"
+    return seeds, narrow
 
 
 def found() -> tuple[int, int, int, str, str]:
@@ -101,7 +103,9 @@ def took(profile: str, data: str) -> str:
         return "—"
     some = f" ({len(part.runs)} of {part.planned} runs)" if len(part.runs) < part.planned else ""
     where = "a CPU core" if all(r["device"].startswith("cpu") for r in part.runs) else "a GPU"
-    return f"{sum(run['minutes'] for run in part.runs) / 60:.1f} h by the clock, on {where}{some}"
+    minutes = sum(run["minutes"] for run in part.runs)
+    time = f"{minutes / 60:.1f} h" if minutes >= 60 else f"{minutes:.0f} min"
+    return f"{time} by the clock, on {where}{some}"
 
 
 def parts_of_profiles() -> list[tuple[str, ...]]:
