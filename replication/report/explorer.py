@@ -79,11 +79,8 @@ def model_of(result: dict, folder: Path) -> Model:
     """A run as the explorer shows it, by what lies beside its result in `folder`."""
     settings = Settings(**result["settings"])
     sheet = np.asarray(Image.open(folder / result["picture"]["file"]))
-    kl, sap, rows = np.array(result["metrics"]["kl_per_latent"]), result["metrics"]["sap"], []
-    for latent in np.argsort(kl)[::-1].tolist():  # as on the sheet
-        use = traversals.factor_of(sap, latent) if kl[latent] > traversals.USED_ABOVE else "off"
-        words = ", ".join(filter(None, (f"KL {kl[latent]:.2f}", use)))
-        rows.append({"latent": latent, "use": words})
+    latents = traversals.latents_of(result["metrics"])
+    rows = [{"latent": latent, "use": words} for latent, words in latents]
     weights, mu, moved, left_out = None, None, 0.0, ""
     path = results.path_of(folder / "kept", settings, result["seed"]).with_suffix(".npz")
     try:
@@ -93,7 +90,8 @@ def model_of(result: dict, folder: Path) -> Model:
         print(f"LEFT OUT: the decoder of {settings.label} ({left_out})")
     frames = folder / "frames" / frames_name(result)
     private = settings.data == "celeba" and result["data"]["source"] == "official"
-    known = (settings, float(kl.sum()), rows, sheet, private, weights, mu, moved, left_out)
+    kl = sum(result["metrics"]["kl_per_latent"])
+    known = (settings, kl, rows, sheet, private, weights, mu, moved, left_out)
     return Model(*known, frames.read_bytes() if frames.exists() else b"")
 
 
@@ -230,7 +228,7 @@ def block(models: list[Model], name: str, title: str) -> Markup:
     """The explorer of a data set, for a page that runs SCRIPT. `name`: a word; `title`: a tab's."""
     entries, texts = [], []
     for m, model in enumerate(models):
-        entry = {"label": model.label, "kl": model.kl, "rows": model.rows}
+        entry = {"label": summary.brief(model.label), "kl": model.kl, "rows": model.rows}
         if model.weights and (m in chosen(models) or is_small(model.weights)):
             layout = [{"name": n, "shape": list(a.shape)} for n, a in model.weights.items()]
             entry |= {"layout": layout, "mu": model.mu.tolist()}

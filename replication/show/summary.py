@@ -4,11 +4,12 @@ import dataclasses
 import html
 import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from dipvae_src.sap import INACTIVE_BELOW
 from dipvae_src.settings import Settings
@@ -79,6 +80,11 @@ class ProfileResults:
         made_by = provenance.short(self.results[0]["code"])
         runs = f"{len(self.runs)} runs of the {self.profile} profile"
         return f"notebook {notebook}; {runs}, hash of the code {made_by}"
+
+    @property
+    def seeds_planned(self) -> int:
+        """How many seeds of Table 1's rows the whole profile has."""
+        return profiles.profile(self.profile).parts[self.data].seeds
 
     def run_names(self) -> list[str]:
         """The runs as their files are named."""
@@ -178,14 +184,15 @@ def load_longer(profile: str, results_dir: str, figures_dir: str = "") -> Profil
 # --- numbers ---
 
 
-def correlations(metrics: dict) -> Float[np.ndarray, "latents latents"]:
-    """The correlations of mu over images, from Cov_p(x)[mu(x)]; NaN where a latent is off.
+def in_use(metrics: dict) -> Bool[np.ndarray, " latents"]:
+    """Which latents are in use: variance of mu over images at least INACTIVE_BELOW, as for SAP."""
+    return np.diag(metrics["covariance_of_means"]) >= INACTIVE_BELOW
 
-    In use: variance of mu at least INACTIVE_BELOW, as for SAP.
-    """
+
+def correlations(metrics: dict) -> Float[np.ndarray, "latents latents"]:
+    """The correlations of mu over images, from Cov_p(x)[mu(x)]; NaN where a latent is off."""
     covariance = np.array(metrics["covariance_of_means"])
-    variances = np.diag(covariance)
-    deviations = np.sqrt(np.where(variances >= INACTIVE_BELOW, variances, np.nan))
+    deviations = np.sqrt(np.where(in_use(metrics), np.diag(covariance), np.nan))
     return covariance / np.outer(deviations, deviations)
 
 
@@ -230,7 +237,7 @@ def one_run(result: dict, data: str) -> dict:
         "correlation": off_diagonal(correlations(metrics)),
         "off_diagonal": off_diagonal(covariance),  # also that of Cov_q(z)[z] (Eq. 5)
         "kl": metrics["kl"],
-        "active": int((np.diag(covariance) >= INACTIVE_BELOW).sum()),
+        "active": int(in_use(metrics).sum()),
         "accuracy": np.mean(attributes["accuracy"]) if attributes else math.nan,
         "balanced accuracy": np.mean(attributes["balanced"]) if attributes else math.nan,
     } | metrics["other_errors"]  # fmt: skip
@@ -291,6 +298,12 @@ def together(labels: list[str]) -> str:
     return ", ".join(
         f"{name} ({', '.join(its)})" if any(its) else name for name, its in weights.items()
     )
+
+
+def listed(words: Iterable[str]) -> str:
+    """One, two and three."""
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def number(value: float, metric: str, scale: int = 1) -> str:

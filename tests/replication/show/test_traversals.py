@@ -1,7 +1,5 @@
 """Traversals as sheets left them: labelled by what latents do, cut, and set in motion."""
 
-import dataclasses
-
 import made_up
 import matplotlib.pyplot as plt
 import numpy as np
@@ -58,6 +56,7 @@ def test_sheets_are_those_of_table_1_labelled_by_what_their_latents_do(tmp_path,
     """SAP is 0.2: the third latent has 0.2 more for the second attribute, the first 0.1 more."""
     shown = made_up.shown("smoke", data)
     for result in shown.results:
+        result["metrics"]["covariance_of_means"][2][2] = 0.3  # the one of most KL
         if sap := result["metrics"]["sap"]:
             sap["matrix"] = [[e + 0.4 for e in row] if any(row) else row for row in sap["matrix"]]
         if result["picture"]:
@@ -67,9 +66,9 @@ def test_sheets_are_those_of_table_1_labelled_by_what_their_latents_do(tmp_path,
     assert [sheet.label for sheet in found] == [s.label for s in profiles.table_1(data)]
     assert found[0].rows[:4] == ["test images", "reconstructed", *uses]
     assert found[0].pixels.shape == (320, 128, 3)
-    shown.results[0]["metrics"]["kl_per_latent"][1] = 0.01
+    shown.results[0]["metrics"]["covariance_of_means"][2][2] = 0.009  # off, whatever its KL
     sheet = traversals.sheets(shown, tmp_path)[0]
-    assert sheet.rows[4] == "KL 0.01, off" and (sheet.used, sheet.latents) == (2, 10)
+    assert sheet.rows[2] == "KL 3.50, off" and (sheet.used, sheet.latents) == (2, 10)
 
 
 @pytest.mark.parametrize(
@@ -88,16 +87,21 @@ def test_the_factor_of_a_latent_is_the_one_furthest_from_chance(entries, said):
 
 @pytest.mark.parametrize(("channels", "drawn"), [(1, [2 + 6, 2]), (3, [2 + 4, 2])])
 def test_rows_of_latents_that_are_off_are_not_drawn(channels, drawn):
-    """Of eight rows six are in use; colour shows four at most."""
+    """Of eight rows six are in use, not the second; colour shows four at most."""
     shape = ((2 + 8) * 64, 3 * 64, 3)[: 2 if channels == 1 else 3]
     rows = ["test images", "reconstructed", *(f"KL {k}.00" for k in range(8, 0, -1))]
-    busy = traversals.Sheet("VAE", np.zeros(shape, np.uint8), rows, used=6, latents=10)
-    idle = dataclasses.replace(busy, label="beta-VAE (beta 4)", used=0)
+    off = [f"{words}, off" for words in rows]
+    pixels = np.zeros(shape, np.uint8)
+    pixels[3 * 64 : 4 * 64] = 200  # of the second
+    its = [*rows[:3], off[3], *rows[4:9], off[9]]
+    busy = traversals.Sheet("VAE", pixels, its, used=6, latents=10)
+    idle = traversals.Sheet("beta-VAE (beta 4)", pixels, rows[:2] + off[2:], used=0, latents=10)
     figure = traversals.figure([busy, idle])
     axes = [axis for axis in figure.axes if axis.images]
     assert [axis.images[0].get_array().shape[0] // 64 for axis in axes] == drawn
     labels = [text.get_text() for text in axes[0].get_yticklabels()]
-    assert labels == rows[: drawn[0]]
+    assert labels == (rows[:3] + rows[4:])[: drawn[0]]
+    assert all(not axis.images[0].get_array().any() for axis in axes)
     title = "Latents in use: most by VAE, 6 of 10; fewest by beta-VAE (4), 0 of 10"
     assert figure.get_suptitle().replace("\u00a0", " ") == title
     plt.close(figure)
