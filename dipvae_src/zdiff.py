@@ -61,7 +61,7 @@ def z_diff_score(
 
     The classifier is the paper's (recalled, unverified): one-vs-rest linear SVM, C = 0.01. As C is
     fixed, the score depends on the scale of the latents (not on their offset): a perfect code of 2D
-    Shapes, one latent of standard deviation s for each factor, has 100 % down to s = 0.03 and 59.5
+    Shapes, one latent of standard deviation s for each factor, has 100 % down to s = 0.02 and 59.5
     % at 0.01, near chance below. So a model whose latents in use are small is scored lower for that
     alone.
 

@@ -17,10 +17,8 @@ from replication.machine import processor  # noqa: E402
 from replication.results import read_json, write_json  # noqa: E402
 
 COMMANDS = {
-    "make replicate": "sets up `.venv`, draws the data, trains and scores every run, writes tables "
-    "and figures",
-    "make test": "all tests, every notebook included (after `make replicate`, so without the "
-    "set-up)",
+    "make replicate": "set-up, data, training, scores, tables, figures",
+    "make test": "all tests, every notebook included (set-up done)",
 }
 
 

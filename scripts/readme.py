@@ -67,14 +67,17 @@ def means(part: summary.ProfileResults) -> tuple[str, pd.DataFrame]:
     return seeds, narrow
 
 
-def found() -> tuple[int, int, int, str, str]:
-    """Steps and seeds of what is shown; claims, verdicts by kind, and what luck decides less."""
+def found() -> tuple[int, str, int, str, str]:
+    """Steps of what is shown, its seeds and how many are planned; claims, verdicts by kind, and
+    what luck decides less.
+    """
     kinds = [re.split(r" \(|,", verdict)[0] for verdict in decided()["verdict"]]
     counts = ", ".join(f"{count} {kind}" for kind, count in pd.Series(kinds).value_counts().items())
     luck = claims.luck(shown())
     steadier = luck[luck["answer"] == "steadier"].itertuples()
     names = "; ".join(f"{row.model} in {row.score}" for row in steadier)
-    seeds = summary.per_setting(shown())["n"].max()
+    seeds, planned = summary.per_setting(shown())["n"].max(), shown().seeds_planned
+    seeds = f"{seeds} of {planned} planned" if seeds < planned else seeds
     return steps(shown()), seeds, len(kinds), counts, names
 
 
@@ -129,7 +132,9 @@ def blocks() -> dict:
     given = (headline, shown, steps, decided, means, found, side_by_side, parts_of_profiles)
     environment.globals |= {function.__name__: function for function in (*given, rounded)}
     environment.globals |= dict(
-        changes_from_vae=findings.changes_from_vae, notes=tables.table_1_notes,
+        changes_from_vae=findings.changes_from_vae, first_and_last=findings.first_and_last,
+        other_verdicts=claims.other_verdicts, other_noise=report.other_noise,
+        full_steps=profiles.plan("paper")[0][0].steps, notes=tables.table_1_notes,
         warning=report.warning, rightly=report.rightly, markdown=summary.markdown,
         escaped=summary.escaped, read=lambda name, mend: results.read_json(RESULTS / name, mend),
     )  # fmt: skip

@@ -37,7 +37,8 @@ def judged(claim: claims.Claim, shown: summary.ProfileResults) -> dict:
         asked = 0 if "undecided" in row["verdict"] else -1 if kind == "not reproduced" else 1
         those = [c for c in claim.test(shown) if c.found.sign == asked]
         reasons = [f"{c.text}: {summary.from_to(c.found, c.metric)}" for c in those[:TOLD]]
-        reasons += [f"{len(those) - TOLD} more"] if len(those) > TOLD else []
+        others = len(those) - TOLD
+        reasons += [f"{others} more condition{'s' * (others > 1)}"] if others > 0 else []
     if in_brackets := re.search(r"\((.*)\), at ", row["verdict"]):
         reasons.append(in_brackets[1])
     return {"claim": claim.text, "kind": kind, "why": "; ".join(reasons), "of": shown}
@@ -60,6 +61,12 @@ def rightly(column: str) -> str:
     """Of the public implementations that were read, how many compute an objective rightly."""
     known = pd.read_csv(ROOT / "results" / "implementations.csv")[column].dropna()
     return f"{(known == 'right').sum()} of {len(known)}"
+
+
+def other_noise() -> int:
+    """How many have DIP-VAE-II's covariance right, and nothing wrong but how z is drawn."""
+    wrong = pd.read_csv(ROOT / "results" / "implementations.csv")["what is wrong"]
+    return int(wrong.str.startswith("z is drawn").sum())
 
 
 # --- where results come from ---

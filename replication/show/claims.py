@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from dipvae_src.sap import INACTIVE_BELOW
 from dipvae_src.settings import Settings
 from replication import profiles
 from replication.show import summary, tables
@@ -232,8 +233,36 @@ def decide(claim: Claim, shown: ProfileResults) -> dict:
 
 def verdicts(shown: ProfileResults, faces: ProfileResults | None = None) -> pd.DataFrame:
     """One row a claim. `faces`: the results on CelebA, or on what stands in for it."""
-    asked = ((claim, faces if claim.test is ON_FACES else shown) for claim in CLAIMS)
-    return pd.DataFrame([decide(claim, part) for claim, part in asked if part])
+    rows = []
+    for number, claim in enumerate(CLAIMS, 1):
+        if part := faces if claim.test is ON_FACES else shown:
+            rows.append(decide(claim, part) | {"claim": f"{number}. {claim.text}"})
+    return pd.DataFrame(rows)
+
+
+def counting_every_latent(shown: ProfileResults) -> ProfileResults:
+    """The same results with SAP's other reading: latents that are off are counted like others."""
+
+    def read(result: dict) -> dict:
+        metrics, sap = result["metrics"], result["metrics"]["sap"]
+        every = sap and {"score": sap["score_with_inactive_below"].get("0.0", sap["score"])}
+        return result | {"metrics": metrics | {"sap": every and sap | every}}
+
+    ours, others = (list(map(read, its)) for its in (shown.results, shown.readings))
+    return dataclasses.replace(shown, results=ours, readings=others)
+
+
+def other_verdicts(shown: ProfileResults) -> str:
+    """Which verdicts on 2D Shapes would be others if SAP counted latents that are off, and what."""
+    before, after = verdicts(shown), verdicts(counting_every_latent(shown))
+    kinds = (
+        part["verdict"].str.replace(r"( \(.*)?, at .*", "", regex=True) for part in (before, after)
+    )
+    rows = zip(before["claim"], *kinds)
+    changed = [f"claim {text.split('.')[0]} {now}" for text, was, now in rows if was != now]
+    below = f"variance of mu below {INACTIVE_BELOW:g}"
+    told = ", ".join(changed) or "all verdicts would stay"
+    return f"If SAP counted latents that are off ({below}) as well: {told}."
 
 
 # --- our own question ---

@@ -150,8 +150,11 @@ def pairs(shown: ProfileResults) -> plt.Figure:
             for seed in after.index:
                 line = (before[seed], after[seed])
                 axis.plot((0, 1), line, "o-", color="0.6", markersize=2.5, linewidth=0.7)
-            look = dict(color=COLOURS[settings.objective], marker=MARKERS[settings.objective])
-            axis.plot((0, 1), (before.mean(), after.mean()), **look, linewidth=2.2)
+            means = before.mean(), after.mean()
+            axis.plot((0, 1), means, color=COLOURS[settings.objective], linewidth=2.2)
+            for x, model in enumerate((vae, settings)):
+                look = dict(color=COLOURS[model.objective], marker=MARKERS[model.objective])
+                axis.scatter(x, means[x], **look, zorder=3)
             axis.set_title(f"{(summary.paired(after, before) > 0).sum()} of {len(after)} higher")
             axis.set_xticks((0, 1), ("VAE", brief(settings.label).replace(" (", "\n(")))
             axis.set_xlim(-0.3, 1.4)

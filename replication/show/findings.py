@@ -3,10 +3,19 @@ is true of whatever they are. A difference is decided where its 95 % interval le
 """
 
 import numpy as np
+import pandas as pd
 
-from replication.show import agreement, summary
+from replication.show import agreement, summary, traversals
 from replication.show.statistics import interval
-from replication.show.summary import ProfileResults, brief, by_seed, paired, per_run, together
+from replication.show.summary import (
+    ProfileResults,
+    brief,
+    by_seed,
+    listed,
+    paired,
+    per_run,
+    together,
+)
 from replication.show.tables import row_labels
 
 
@@ -30,21 +39,32 @@ def best_scores(shown: ProfileResults) -> str:
 
 
 def changes_from_vae(shown: ProfileResults) -> str:
-    """Which models of Table 1 raise or lower each score, and how many changes are open."""
+    """Which models of Table 1 have a higher or lower score than the VAE, and how many are open."""
     models, said, decided = row_labels(shown)[1:], [], 0
     for metric, name in (("sap", "SAP"), ("zdiff", "Z-diff")):
         signs = {label: change_from_vae(shown, label, metric) for label in models}
-        for sign, verb in ((1, "rises"), (-1, "falls")):
+        for sign, way in ((1, "higher"), (-1, "lower")):
             if labels := [label for label, its in signs.items() if its == sign]:
-                said.append(f"{name} {verb} with {together(labels)}")
+                said.append(f"{name} {way} with {together(labels)}")
                 decided += len(labels)
-    still_open = f"{2 * len(models) - decided} of {2 * len(models)} changes are undecided"
-    return "; ".join(["From the VAE", *said, still_open]).replace(";", ":", 1)
+    still_open = f"{2 * len(models) - decided} of {2 * len(models)} comparisons undecided"
+    return f"Against the VAE: {'; '.join([*said, still_open])}"
+
+
+def factors(shown: ProfileResults) -> str:
+    """How far the best latent of a run tells each factor, on the way from chance (0) to all (1):
+    means over the runs of Table 1's models; empty where SAP is not asked for.
+    """
+    found = [r["metrics"]["sap"] for r in shown.results if r["metrics"]["sap"]]
+    if not found:
+        return ""
+    far = np.mean([traversals.from_chance(sap).max(axis=0) for sap in found], axis=0)
+    return ", ".join(f"{name} {x:z.2f}" for name, x in zip(found[0]["factors"], far))
 
 
 def rulers(shown: ProfileResults) -> str:
-    """Which two rulers order the runs most alike, which two least, and the model that each puts
-    first; empty where no run is measured.
+    """Which two rulers order the runs most alike, which two least, and the models that they put
+    first and last; empty where no run is measured.
     """
     runs = agreement.measured(shown).rename(columns=agreement.RULERS)
     if not len(runs):
@@ -53,15 +73,25 @@ def rulers(shown: ProfileResults) -> str:
     found = runs[names].corr("spearman").rename_axis("other")
     found = found.where(np.triu(np.ones(found.shape), 1) == 1).stack().dropna().sort_values()
     least, most = (f"{' and '.join(found.index[k])} ({found.iloc[k]:.2f})" for k in (0, -1))
-    first = agreement.places(shown).set_index("model").idxmin()
-    won = [
-        f"{brief(x)} by {'every ruler' if len(its) == len(names) else ' and '.join(its.index)}"
-        for x, its in first.groupby(first, sort=False)
-    ]
     return (
         f"Most alike (rank correlation over {len(runs)} runs): {most}; least: {least}; SAP and "
-        f"Z-diff: {found['SAP', 'Z-diff']:.2f}. First comes {', '.join(won)}."
+        f"Z-diff: {found['SAP', 'Z-diff']:.2f}. {first_and_last(shown)}"
     )
+
+
+def first_and_last(shown: ProfileResults) -> str:
+    """The models of Table 1 that the rulers put first, and last; empty where none is measured."""
+    places = agreement.places(shown).set_index("model")
+    if not len(places):
+        return ""
+
+    def models(chosen: pd.Series) -> str:
+        rulers = {x: its.index for x, its in chosen.groupby(chosen, sort=False)}
+        every = len(rulers) == 1
+        told = (f"{brief(x)} by {'all' if every else listed(its)}" for x, its in rulers.items())
+        return ", ".join(told)
+
+    return f"First comes {models(places.idxmin())}; last {models(places.idxmax())}."
 
 
 def least_correlated(shown: ProfileResults) -> str:

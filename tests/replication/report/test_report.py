@@ -295,7 +295,7 @@ def test_third_moments_are_told_as_the_runs_have_them(made, no_explorers):
         ("undecided (M is not run), at 60 steps", "", "undecided", "M is not run"),
         (
             "undecided (about 9 seeds would decide it), at 60 steps", "B: ...; C: ...", "undecided",
-            "B: 0.500 (-1.984 to 2.984, n = 3); 1 more; about 9 seeds would decide it",
+            "B: 0.500 (-1.984 to 2.984, n = 3); 1 more condition; about 9 seeds would decide it",
         ),
         (
             "needs CelebA (on blocks (for CelebA): undecided (one seed)), at 60 steps", "",

@@ -78,8 +78,9 @@ def test_only_runs_that_were_measured_are_compared_and_each_has_its_place():
     assert len(agreement.measured(shown)) == len(shown.results) - 1
     assert findings.rulers(shown) == (
         "Most alike (rank correlation over 17 runs): FactorVAE and DCI (1.00); least: SAP and "
-        "Z-diff (-0.95); SAP and Z-diff: -0.95. First comes DIP-VAE-II (500) by SAP and MIG and "
-        "FactorVAE and DCI, VAE by Z-diff."
+        "Z-diff (-0.95); SAP and Z-diff: -0.95. First comes DIP-VAE-II (500) by SAP, MIG, "
+        "FactorVAE and DCI, VAE by Z-diff; last VAE by SAP, MIG, FactorVAE and DCI, DIP-VAE-II "
+        "(500) by Z-diff."
     )
     assert findings.rulers(made_up.shown("quick")) == ""
     places = agreement.places(shown).set_index("model")

@@ -157,9 +157,25 @@ def test_a_model_that_uses_one_latent_is_named_with_its_sap_of_all_latents():
         if result["settings"]["lambda_od"] == 500 and result["seed"] > 0:
             result["metrics"]["covariance_of_means"][1][1] = 0.001
     assert (
-        "DIP-VAE-II (lambda_od 500): 2 of 3 runs use one latent, so SAP has no second best to "
-        "subtract (in those, with latents that are off counted in: 0.450, not 0.350)."
+        "With one latent in use SAP has no second best to subtract: DIP-VAE-II (500) in 2 of 3 "
+        "runs (mean 0.350; with latents that are off counted in, 0.450)."
     ) in tables.table_1_notes(shown)
+
+
+def test_verdicts_that_hang_on_the_latents_that_are_off_are_named():
+    """beta-VAE (60) has a higher SAP than the VAE; with every latent counted in, a lower one."""
+    shown = made_up.shown("smoke", told={"beta-vae_60": dict(sap=[0.8, 0.81, 0.82], error=0.09)})
+    before = claims.other_verdicts(shown)
+    assert "claim 2" not in before
+    for result in shown.results:
+        if result["settings"]["beta"] == 60:
+            below = result["metrics"]["sap"]["score_with_inactive_below"]
+            below["0.0"] = 0.01 + 0.001 * result["seed"]
+    after = claims.other_verdicts(shown)
+    assert "off (variance of mu below 0.01) as well: " in after
+    assert "claim 2 not reproduced" in after
+    kept = claims.verdicts(shown)["verdict"][1]
+    assert kept.startswith("reproduced")  # the results themselves are as they were
 
 
 @pytest.mark.parametrize(
@@ -335,7 +351,7 @@ def on_faces(seeds=SEEDS, source="official", kl=5.0, **accuracies) -> str:
     }
     faces = made_up.shown("quick", "celeba", seeds, told, source)
     found = claims.verdicts(SHAPES, faces)
-    assert len(found) == 8 and found.iloc[6]["claim"].startswith("On CelebA, attributes are")
+    assert len(found) == 8 and found.iloc[6]["claim"].startswith("7. On CelebA, attributes are")
     assert claims.verdicts(SHAPES).equals(found.drop(index=6).reset_index(drop=True))
     verdict = found.iloc[6]["verdict"]
     ending = f", at {faces.results[0]['settings']['steps']:,} steps"

@@ -143,11 +143,21 @@ def test_titles_say_which_changes_are_decided():
         "beta-vae_4": dict(zdiff=40.0), "beta-vae_60": dict(zdiff=30.0, sap=[0.1, 0.9, 0.3]),
         "dip-vae-i_10": dict(sap=0.3),
     }  # fmt: skip
-    said = "From the VAE: SAP rises with DIP-VAE-I (10); Z-diff falls with beta-VAE (4, 60); "
+    said = "Against the VAE: SAP higher with DIP-VAE-I (10); Z-diff lower with beta-VAE (4, 60); "
     found = findings.changes_from_vae(made_up.shown("smoke", told=told))
-    assert found == said + "7 of 10 changes are undecided"
+    assert found == said + "7 of 10 comparisons undecided"
     none = findings.changes_from_vae(made_up.shown("smoke", seeds=1, told=told))
-    assert none == "From the VAE: 10 of 10 changes are undecided"
+    assert none == "Against the VAE: 10 of 10 comparisons undecided"
+
+
+def test_factors_are_told_by_the_best_latent_of_a_run_from_chance_to_all():
+    shown = made_up.shown("smoke", seeds=2)
+    for result in shown.results:
+        sap = result["metrics"]["sap"]
+        sap |= {"factors": ["shape", "posX"], "discrete": [True, False]}
+        sap["matrix"] = [[1 / 3, 0.2], [2 / 3, 0.1 + 0.2 * result["seed"]], [0.0, 0.0]]
+    assert findings.factors(shown) == "shape 0.50, posX 0.25"  # posX: 0.2 and 0.3
+    assert findings.factors(made_up.shown("smoke", "chairs")) == ""
 
 
 def test_titles_say_whose_latents_are_least_correlated():
