@@ -59,7 +59,7 @@ class Model:
 
     @property
     def label(self) -> str:
-        return self.settings.label
+        return summary.brief(self.settings.label)
 
     @property
     def channels(self) -> int:
@@ -228,7 +228,7 @@ def block(models: list[Model], name: str, title: str) -> Markup:
     """The explorer of a data set, for a page that runs SCRIPT. `name`: a word; `title`: a tab's."""
     entries, texts = [], []
     for m, model in enumerate(models):
-        entry = {"label": summary.brief(model.label), "kl": model.kl, "rows": model.rows}
+        entry = {"label": model.label, "kl": model.kl, "rows": model.rows}
         if model.weights and (m in chosen(models) or is_small(model.weights)):
             layout = [{"name": n, "shape": list(a.shape)} for n, a in model.weights.items()]
             entry |= {"layout": layout, "mu": model.mu.tolist()}

@@ -228,7 +228,7 @@ def test_a_damaged_kept_file_is_left_out_and_said(own, damage, tmp_path):
         explorer.kept(path, settings_of("fc", 4), sheet)
     shown = explorer.Model(settings_of("fc", 4), 1.0, [], sheet, left_out=str(raised.value))
     text = explorer.block([shown], "shapes", "2D Shapes")
-    assert f"beta-VAE (beta 2) is pre-rendered: {raised.value}." in text
+    assert f"beta-VAE (2) is pre-rendered: {raised.value}." in text
 
 
 def test_frames_show_every_latent_at_21_positions_from_every_test_image():
