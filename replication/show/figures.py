@@ -163,9 +163,9 @@ def pairs(shown: ProfileResults) -> plt.Figure:
 
 
 def heat_maps(shown: ProfileResults) -> plt.Figure:
-    """Under each model of Table 1 (first seed), latents by falling KL: how correlated the means of
-    those in use are, and of all the two parts of the variance of z (Eq. 5), which DIP-VAE pulls
-    to 1: the means' (I), or both together (II).
+    """Under each model of Table 1 (first seed), latents by falling KL, those that are off last: how
+    correlated the means of those in use are, and of all the two parts of the variance of z (Eq. 5),
+    which DIP-VAE pulls to 1: the means' (I), or both together (II).
     """
     models = first_seeds(shown)
     figure, axes = plt.subplots(
@@ -174,7 +174,7 @@ def heat_maps(shown: ProfileResults) -> plt.Figure:
     )  # fmt: skip
     shades = matplotlib.colormaps["RdBu_r"].with_extremes(bad="0.85")
     for (top, below), (label, metrics) in zip(axes.T, models):
-        order = np.argsort(metrics["kl_per_latent"])[::-1]
+        order = np.lexsort((metrics["kl_per_latent"], summary.in_use(metrics)))[::-1]
         matrix = summary.correlations(metrics)[np.ix_(order, order)]
         image = top.imshow(matrix, cmap=shades, vmin=-1, vmax=1)
         top.set(xticks=[], yticks=[], title=brief(label).replace(" (", "\n("))
@@ -186,7 +186,7 @@ def heat_maps(shown: ProfileResults) -> plt.Figure:
         below.axhline(1, color="black", linewidth=0.8)
         below.set(xticks=[])
     axes[0, 0].set_ylabel("correlation\nof the means")
-    axes[1, 0].set_ylabel("variance of z")
+    axes[1, 0].set(ylabel="variance of z", xlabel="latents, most used first")
     for axis in axes[:, -1]:
         axis.set_axis_off()
     scale = axes[0, -1].inset_axes((0.1, 0, 0.2, 1))

@@ -117,7 +117,7 @@ def table_2(shown: ProfileResults) -> pd.DataFrame:
 
     def row(method: str, accuracy: np.ndarray, balanced: np.ndarray) -> dict:
         plain, fair = (pd.Series(x, first["names"])[names] for x in (accuracy, balanced))
-        cells = plain.to_dict() | {"mean": plain.mean(), "mean, balanced": fair.mean()}
+        cells = plain.to_dict() | {"mean of these": plain.mean(), "balanced": fair.mean()}
         return {"method": method} | {name: f"{value:.1f}" for name, value in cells.items()}
 
     guess = np.full(len(first["names"]), 50.0)
