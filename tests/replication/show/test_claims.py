@@ -178,6 +178,13 @@ def test_verdicts_that_hang_on_the_latents_that_are_off_are_named():
     assert kept.startswith("reproduced")  # the results themselves are as they were
 
 
+@pytest.mark.parametrize(("correlation", "said"), [(0.04, "is 0.04, so that"), (0.3, "")])
+def test_a_rule_that_asks_for_nothing_is_said(correlation, said):
+    shown = made_up.shown("smoke", told={"beta-vae_1": dict(correlation=correlation)}, seeds=1)
+    found = claims.badly_chosen(shown)
+    assert said in found and bool(found) == bool(said)
+
+
 @pytest.mark.parametrize(
     ("kl", "counts"),
     [
