@@ -28,9 +28,7 @@ CLOSE_ZDIFF = 2.0  # "as high a Z-diff": at most so many points less
 CLOSE_ACCURACY = 0.5  # "at least as well": at most so many points less
 CURVE_POINTS = 4  # of each curve of Figure 1, at least, where curves are compared
 DECORRELATED = 0.5  # "near 0": at most half of the VAE's mean |correlation|
-CLOSE_TO_NONE = (
-    0.1  # of the VAE's mean |correlation|: from so little there is nothing to lower; no rule's
-)
+CLOSE_TO_NONE = 0.1  # no rule's: a mean |correlation| of the VAE's that leaves little to lower
 UNTRAINED_SHARE = 0.25  # of a model's runs that may ignore their latents
 ERRORS = 200  # reconstruction errors, evenly spaced on a log scale, at which curves are compared
 
