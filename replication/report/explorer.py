@@ -30,7 +30,7 @@ from dipvae_src.models import SIDE
 from dipvae_src.settings import Settings
 from replication import results
 from replication.report.page import PIECES, inline
-from replication.show import summary, traversals
+from replication.show import summary, traversals, wording
 
 SCRIPT = Path(__file__).with_suffix(".js")
 SHOWN = 4  # models side by side at first; explorer.js has as many places
@@ -59,7 +59,7 @@ class Model:
 
     @property
     def label(self) -> str:
-        return summary.brief(self.settings.label)
+        return wording.brief(self.settings.label)
 
     @property
     def channels(self) -> int:

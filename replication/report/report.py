@@ -16,7 +16,7 @@ from dipvae_src.sap import INACTIVE_BELOW
 from dipvae_src.zdiff import z_diff_score
 from replication import profiles, provenance, results
 from replication.report import explorer, page
-from replication.show import agreement, claims, findings, published, summary, tables
+from replication.show import agreement, claims, findings, published, summary, tables, wording
 
 ROOT = Path(__file__).resolve().parents[2]
 VERDICTS = ("reproduced", "not reproduced", "undecided", "needs CelebA")  # how a verdict begins
@@ -36,7 +36,7 @@ def judged(claim: claims.Claim, shown: summary.ProfileResults) -> dict:
     if list(row.values())[2]:
         asked = 0 if "undecided" in row["verdict"] else -1 if kind == "not reproduced" else 1
         those = [c for c in claim.test(shown) if c.found.sign == asked]
-        reasons = [f"{c.text}: {summary.from_to(c.found, c.metric)}" for c in those[:TOLD]]
+        reasons = [f"{c.text}: {wording.from_to(c.found, c.metric)}" for c in those[:TOLD]]
         others = len(those) - TOLD
         reasons += [f"{others} more condition{'s' * (others > 1)}"] if others > 0 else []
     if in_brackets := re.search(r"\((.*)\), at ", row["verdict"]):
@@ -161,7 +161,7 @@ page.ENVIRONMENT.globals |= {
     "counted": counted, "figure": figure, "origins": origins, "promises": page.promises,
     "rightly": rightly, "share": share, "warning": warning, "claims": claims,
     "agreement": agreement, "findings": findings, "profiles": profiles, "provenance": provenance,
-    "published": published, "summary": summary, "tables": tables,
+    "published": published, "summary": summary, "tables": tables, "wording": wording,
     "INACTIVE_BELOW": INACTIVE_BELOW, "PAIRS": z_diff_score.__kwdefaults__["pairs"],
 }  # fmt: skip
 WORDS = page.ENVIRONMENT.get_template("words.html")

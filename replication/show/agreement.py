@@ -13,7 +13,8 @@ from scipy import stats
 from replication import profiles
 from replication.score_readings import NAMES
 from replication.show.statistics import interval
-from replication.show.summary import ProfileResults, per_run, with_half
+from replication.show.summary import ProfileResults, per_run
+from replication.show.wording import with_half
 
 RULERS = {
     "sap": "SAP",

@@ -19,8 +19,9 @@ from PIL import Image, PngImagePlugin
 from dipvae_src.settings import Settings
 from replication import profiles, provenance, results
 from replication.show import findings, published, summary
-from replication.show.summary import ProfileResults, brief
+from replication.show.summary import ProfileResults
 from replication.show.tables import first_seeds
+from replication.show.wording import brief
 
 NAMES = {"beta-vae": "beta-VAE", "dip-vae-i": "DIP-VAE-I", "dip-vae-ii": "DIP-VAE-II"}
 # Okabe and Ito's colours, which colour-blind readers tell apart; the markers do it without colour.

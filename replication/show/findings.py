@@ -7,16 +7,9 @@ import pandas as pd
 
 from replication.show import agreement, summary, traversals
 from replication.show.statistics import interval
-from replication.show.summary import (
-    ProfileResults,
-    brief,
-    by_seed,
-    listed,
-    paired,
-    per_run,
-    together,
-)
+from replication.show.summary import ProfileResults, by_seed, paired, per_run
 from replication.show.tables import row_labels
+from replication.show.wording import brief, listed, together
 
 
 def change_from_vae(shown: ProfileResults, label: str, metric: str) -> int:

@@ -9,7 +9,8 @@ from dipvae_src.settings import Settings
 from replication import profiles
 from replication.show import published, summary
 from replication.show.statistics import interval
-from replication.show.summary import ProfileResults, number, per_run, per_setting, with_half
+from replication.show.summary import ProfileResults, per_run, per_setting
+from replication.show.wording import brief, escaped, from_to, number, with_half
 
 
 def row_labels(shown: ProfileResults) -> list[str]:
@@ -61,7 +62,7 @@ def notes(shown: ProfileResults, paper: dict, labels: list[str]) -> str:
     said = []
     if shown.results[0]["data"]["source"] == "stand-in":
         title = profiles.DATA_SETS[shown.data].title
-        ours = summary.escaped(shown.data_name)
+        ours = escaped(shown.data_name)
         why = "they cannot be compared with the published values."
         said.append(f"**Ours are of {ours}, not of {title}: {why}**")
     if not all(row["verified"] for row in paper.values()):
@@ -84,7 +85,7 @@ def few_latents(shown: ProfileResults, labels: list[str]) -> list[str]:
         if len(single) and summary.EVERY_LATENT in own:
             means = (single[name].mean() for name in (summary.EVERY_LATENT, "sap"))
             counted_in, told = (number(mean, "sap", scale) for mean in means)
-            runs_of = f"{summary.brief(label)} in {len(single)} of {len(own)} runs"
+            runs_of = f"{brief(label)} in {len(single)} of {len(own)} runs"
             alone.append(
                 f"{runs_of} (mean {told}; with latents that are off counted in, {counted_in})"
             )
@@ -170,7 +171,7 @@ def changes(before: pd.DataFrame, model: str, after: pd.DataFrame, label: str) -
         change = summary.paired(read, ours)
         text = "unknown: no seed in common"
         if len(change):
-            text = summary.from_to(interval(change), metric)
+            text = from_to(interval(change), metric)
         found[name] = f"{number(read.mean(), metric)}; change {text}"
     return found
 

@@ -12,7 +12,8 @@ from PIL import Image
 from dipvae_src.models import SIDE
 from dipvae_src.settings import Settings
 from replication.show import figures, summary
-from replication.show.summary import ProfileResults, together
+from replication.show.summary import ProfileResults
+from replication.show.wording import together
 
 GREYS, COLOURS = 16, 64  # of the animation
 CHANCE = {"shape": 1 / 3}  # of a balanced accuracy; CelebA's attributes have two classes

@@ -22,7 +22,7 @@ from reported import make_report, results_of, tiny_smoke
 from dipvae_src import zdiff
 from replication import notebooks, profiles, results
 from replication.report import explorer, page, report
-from replication.show import claims, summary
+from replication.show import claims, summary, wording
 
 ROOT = Path(__file__).resolve().parents[3]
 EMPTY = {"meta", "link", "img", "br", "input", "col", "wbr", "hr"}  # elements without an end
@@ -200,7 +200,7 @@ def test_text_from_results_stays_text_in_the_report(made, evil, monkeypatch):
 
 @pytest.mark.parametrize("evil", EVIL)
 def test_text_from_results_stays_text_in_the_pages_of_notebooks(evil, tmp_path):
-    text = summary.markdown(pd.DataFrame({evil: [evil]})) + f"\n\n{summary.escaped(evil)}"
+    text = wording.markdown(pd.DataFrame({evil: [evil]})) + f"\n\n{wording.escaped(evil)}"
     output = nbformat.v4.new_output("display_data", data={"text/markdown": text})
     cell = nbformat.v4.new_code_cell("show()", outputs=[output])
     document = nbformat.v4.new_notebook(cells=[cell])

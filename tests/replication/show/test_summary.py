@@ -13,7 +13,7 @@ from made_up import SEEDS
 from PIL import Image
 
 from replication import profiles, results
-from replication.show import figures, summary, tables
+from replication.show import figures, summary, tables, wording
 from replication.show.statistics import interval
 
 SHAPES = profiles.plan("smoke", SEEDS, "shapes2d")
@@ -203,7 +203,7 @@ def test_differences_are_taken_seed_by_seed():
     ],
 )
 def test_a_difference_is_written_with_its_interval_and_seeds(values, metric, text):
-    assert summary.from_to(interval(np.array(values)), metric) == text
+    assert wording.from_to(interval(np.array(values)), metric) == text
 
 
 @pytest.mark.parametrize(
@@ -220,18 +220,18 @@ def test_a_difference_is_written_with_its_interval_and_seeds(values, metric, tex
     ],
 )
 def test_an_interval_is_printed_where_a_score_can_be(value, half, metric, scale, text):
-    assert summary.with_half(value, half, metric, scale) == text
+    assert wording.with_half(value, half, metric, scale) == text
 
 
 def test_an_interval_of_a_change_is_always_printed():
-    assert summary.with_half(-0.2, 0.1, "sap", change=True) == "-0.200 ± 0.100"
-    assert summary.with_half(0.2, math.nan, "sap", change=True) == "0.200"
+    assert wording.with_half(-0.2, 0.1, "sap", change=True) == "-0.200 ± 0.100"
+    assert wording.with_half(0.2, math.nan, "sap", change=True) == "0.200"
 
 
 def test_models_in_short():
     labels = [s.label for s in profiles.table_1()]
-    assert [summary.brief(label) for label in labels[::3]] == ["VAE", "DIP-VAE-I (10)"]
-    assert summary.together(labels) == "VAE, beta-VAE (4, 60), DIP-VAE-I (10), DIP-VAE-II (5, 500)"
+    assert [wording.brief(label) for label in labels[::3]] == ["VAE", "DIP-VAE-I (10)"]
+    assert wording.together(labels) == "VAE, beta-VAE (4, 60), DIP-VAE-I (10), DIP-VAE-II (5, 500)"
 
 
 def test_conditions_say_what_is_left_out_and_what_differs(shown):
