@@ -106,9 +106,11 @@ def ours(size: dict, settings: Settings, data: packed.Packed) -> float:
     )  # fmt: skip
 
 
-def plain_step(settings: Settings, data: packed.Packed) -> Callable[[torch.Tensor], None]:
+def plain_step(
+    settings: Settings, data: packed.Packed, layout: torch.memory_format = torch.contiguous_format
+) -> Callable[[torch.Tensor], None]:
     """A step of the usual loop on a batch, Adam as it comes; network and loss are ours."""
-    model = model_of(settings, 0, data).to(data.bits.device)
+    model = model_of(settings, 0, data).to(data.bits.device, memory_format=layout)
     likelihood = losses.bernoulli_nll if data.channels == 1 else losses.gaussian_nll
     optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
 
@@ -122,13 +124,15 @@ def plain_step(settings: Settings, data: packed.Packed) -> Callable[[torch.Tenso
     return step
 
 
-def plain(size: dict, settings: Settings, data: packed.Packed, images: TensorDataset) -> float:
+def plain(
+    size: dict, settings: Settings, data: packed.Packed, images: TensorDataset, **layout
+) -> float:
     """Images per second of the usual loop over a DataLoader: the better of two worker counts."""
     device, batch = data.bits.device, settings.batch_size
     on_gpu = device.type == "cuda"
 
     def loop(workers: int, steps: int, progress: Callable) -> None:
-        step = plain_step(settings, data)
+        step = plain_step(settings, data, **layout)
         order = RandomSampler(images, replacement=True, num_samples=steps * batch)
         told = dict(sampler=order, num_workers=workers, pin_memory=on_gpu)
         for number, (some,) in enumerate(DataLoader(images, batch, **told), 1):
@@ -155,17 +159,23 @@ def floor(size: dict, settings: Settings, data: packed.Packed) -> float:
 
 
 def training(size: dict, data: dict[str, packed.Packed]) -> list[dict]:
-    """Each network: ours, the plain DataLoader loop, and the floor of the products."""
+    """Each network: ours, the plain DataLoader loop (of convolutions with channels last, too), and
+    the floor of the products.
+    """
     rows = []
     for name, settings in size["networks"].items():
         images = data[settings.data]
         some = images.images(images.split()[0][: SOME_IMAGES // images.channels]).cpu()
+        usual = partial(plain, size, settings, images, TensorDataset(some))
         works = {
             "ours": partial(ours, size, settings, images),
-            "plain": partial(plain, size, settings, images, TensorDataset(some)),
+            "plain": usual,
             "floor": partial(floor, size, settings, images),
         }
         ratios = {"ratio": "ours / plain", "ratio_to_floor": "ours / floor"}
+        if settings.network == "conv":
+            works["channels_last"] = partial(usual, layout=torch.channels_last)
+            ratios["ratio_channels_last"] = "channels_last / plain"
         about = {"network": name, "batch_size": settings.batch_size, "data": images.name}
         about |= {"device": images.bits.device.type, "threads": torch.get_num_threads()}
         rows.append(about | race(f"Training {about}", size, works, **ratios))

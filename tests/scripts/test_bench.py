@@ -16,7 +16,7 @@ from replication import datasets as packed
 from replication import results
 
 ROOT = Path(__file__).resolve().parents[2]
-SECTIONS = {"training": 15, "sharing": 3, "convolution": 3, "seconds": 10}
+SECTIONS = {"training": 17, "sharing": 3, "convolution": 3, "seconds": 10}
 
 
 def bench(*words):
@@ -59,6 +59,8 @@ def test_ratios_are_those_of_a_round(quick):
     report, _ = quick  # of one round, so the ratio of the medians is the median of the ratios
     races = [(row, "ours", "plain", "ratio") for row in report["training"]]
     races += [(row, "ours", "floor", "ratio_to_floor") for row in report["training"]]
+    convolution = report["training"][-1]
+    races += [(convolution, "channels_last", "plain", "ratio_channels_last")]
     races += [(report[s], "processes", "threads", "ratio") for s in ("sharing", "convolution")]
     for row, one, other, ratio in races:
         expected = row[one]["median"] / row[other]["median"]
@@ -78,6 +80,7 @@ def test_the_committed_figures_have_what_readme_shows():
     assert report["format"] == 2 and report["quick"] is False
     assert {row["network"] for row in report["training"]} == {"fc-1200", "fc-256", "conv"}
     assert all({"ours", "plain", "ratio"} <= row.keys() for row in report["training"])
+    assert "ratio_channels_last" in report["training"][-1]
     assert all(f["low"] <= f["median"] <= f["high"] for f in figures(report))
 
 
