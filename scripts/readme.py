@@ -18,7 +18,7 @@ import pandas as pd
 from replication import profiles, results
 from replication.report import report
 from replication.scores import rounded
-from replication.show import claims, findings, summary, tables
+from replication.show import claims, findings, summary, tables, wording
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -89,7 +89,7 @@ def side_by_side() -> tuple[pd.DataFrame, list[str]]:
         for part in parts:
             its = summary.per_setting(part).set_index("label")
             made[f"{title}, {part.profile}"] = [
-                summary.with_half(its[metric][label], its[f"{metric}_half"][label], metric)
+                wording.with_half(its[metric][label], its[f"{metric}_half"][label], metric)
                 for label in made["method"]
             ]
     remarks = [
@@ -135,8 +135,8 @@ def blocks() -> dict:
         changes_from_vae=findings.changes_from_vae, first_and_last=findings.first_and_last,
         other_verdicts=claims.other_verdicts, other_noise=report.other_noise,
         full_steps=profiles.plan("paper")[0][0].steps, notes=tables.table_1_notes,
-        warning=report.warning, rightly=report.rightly, markdown=summary.markdown,
-        escaped=summary.escaped, read=lambda name, mend: results.read_json(RESULTS / name, mend),
+        warning=report.warning, rightly=report.rightly, markdown=wording.markdown,
+        escaped=wording.escaped, read=lambda name, mend: results.read_json(RESULTS / name, mend),
     )  # fmt: skip
     words = Path(__file__).with_name("readme.md.j2").read_text("utf-8")
     made = vars(environment.from_string(words).module)
