@@ -127,6 +127,18 @@ def condition(*values):
         ),
         ([condition(1.0)], "undecided (one seed)"),
         ([condition(-1.0, 1.0)], "undecided (no number of seeds in sight)"),
+        (  # what is on its way below 0 decides by itself, however soon or late others rise
+            [condition(-1.0, -2.0, -3.0, 2.0), condition(1.0, 2.0, 3.0)],
+            "undecided (about 21 seeds would decide it)",
+        ),
+        (
+            [condition(-1.0, -2.0, -3.0), condition(-0.1, -3.0, 2.9), condition(0.0, 0.0, 0.001)],
+            "undecided (about 4 seeds would decide it)",
+        ),
+        (
+            [condition(-1.0, 0.999), condition(1.0, 2.0, 3.0)],
+            "undecided (no number of seeds in sight)",
+        ),
     ],
 )
 def test_verdict_by_hand(conditions, answer):
