@@ -76,7 +76,8 @@ def found() -> tuple[int, str, int, str, str]:
     luck = claims.luck(shown())
     steadier = luck[luck["answer"] == "steadier"].itertuples()
     names = "; ".join(f"{row.model} in {row.score}" for row in steadier)
-    seeds, planned = summary.per_setting(shown())["n"].max(), shown().seeds_planned
+    rows = summary.per_setting(shown()).set_index("label").loc[tables.row_labels(shown())]
+    seeds, planned = rows["n"].max(), shown().seeds_planned
     seeds = f"{seeds} of {planned} planned" if seeds < planned else seeds
     return steps(shown()), seeds, len(kinds), counts, names
 

@@ -34,7 +34,8 @@ def judged(claim: claims.Claim, shown: summary.ProfileResults) -> dict:
     row, reasons = claims.decide(claim, shown), []
     kind = next(kind for kind in VERDICTS if row["verdict"].startswith(kind))
     if list(row.values())[2]:
-        asked = 0 if "undecided" in row["verdict"] else -1 if kind == "not reproduced" else 1
+        said = row["verdict"]  # on stand-ins it stands within the kind's brackets
+        asked = 0 if "undecided" in said else -1 if "not reproduced" in said else 1
         those = [c for c in claim.test(shown) if c.found.sign == asked]
         reasons = [f"{c.text}: {wording.from_to(c.found, c.metric)}" for c in those[:TOLD]]
         others = len(those) - TOLD
@@ -42,6 +43,13 @@ def judged(claim: claims.Claim, shown: summary.ProfileResults) -> dict:
     if in_brackets := re.search(r"\((.*)\), at ", row["verdict"]):
         reasons.append(in_brackets[1])
     return {"claim": claim.text, "kind": kind, "why": "; ".join(reasons), "of": shown}
+
+
+def using_latents(shown: summary.ProfileResults) -> pd.DataFrame:
+    """Mean scores of those models of Table 1 that do not ignore their latents, by label."""
+    runs, labels = summary.per_run(shown).groupby("label"), tables.row_labels(shown)
+    kept = [label for label in labels if not claims.is_untrained(runs.get_group(label))]
+    return summary.per_setting(shown).set_index("label").loc[kept]
 
 
 def asked(parts: Parts) -> list[dict]:
@@ -159,7 +167,8 @@ def figure(parts: Parts, name: str, notebook: str, title: str) -> Markup:
 
 page.ENVIRONMENT.globals |= {
     "counted": counted, "figure": figure, "origins": origins, "promises": page.promises,
-    "rightly": rightly, "share": share, "warning": warning, "claims": claims,
+    "rightly": rightly, "share": share, "using_latents": using_latents, "warning": warning,
+    "claims": claims,
     "agreement": agreement, "findings": findings, "profiles": profiles, "provenance": provenance,
     "published": published, "summary": summary, "tables": tables, "wording": wording,
     "INACTIVE_BELOW": INACTIVE_BELOW, "PAIRS": z_diff_score.__kwdefaults__["pairs"],

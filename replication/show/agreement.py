@@ -46,11 +46,11 @@ def rank_correlations(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, p
     interval.
 
     The interval comes from drawing seeds anew (all models of a seed together, as they share
-    weights, order and noise), and is NaN below LEAST_SEEDS seeds.
+    weights, order and noise), and is NaN where a model has fewer than LEAST_SEEDS seeds.
     """
     correlations = runs[list(COLUMNS)].corr("spearman").rename(index=COLUMNS, columns=COLUMNS)
     by_seed = [group for _, group in runs.groupby("seed")]
-    if len(by_seed) < LEAST_SEEDS:
+    if not runs.groupby("label")["seed"].nunique().min() >= LEAST_SEEDS:  # nor where there is none
         unknown = correlations * np.nan
         return correlations, unknown, unknown
     rng = np.random.default_rng(0)
@@ -71,7 +71,7 @@ def correlation_table(runs: pd.DataFrame) -> pd.DataFrame:
     found, low, high = rank_correlations(runs)
 
     def cell(i: int, j: int) -> str:
-        text = f"{found.iat[i, j]:.2f}"
+        text = "" if np.isnan(found.iat[i, j]) else f"{found.iat[i, j]:.2f}"
         if np.isnan(low.iat[i, j]):
             return text
         return f"{text} ({low.iat[i, j]:.2f} to {high.iat[i, j]:.2f})"
@@ -112,25 +112,30 @@ def score_readings(shown: ProfileResults) -> pd.DataFrame:
     return pd.DataFrame(rows.values())
 
 
+def with_every_seed(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs of those models that have every seed that any has."""
+    return runs.groupby("label").filter(lambda group: len(group) == runs["seed"].nunique())
+
+
 def shares_of_variance(runs: pd.DataFrame) -> pd.DataFrame:
     """How much of each score's variance over runs the model explains, how much the seed, and what
-    is left, which is both together (two-way analysis of variance, a run a cell), in percent.
+    is left, which is both together (two-way analysis of variance, a run a cell), in percent; NaN
+    where no two runs differ.
 
-    Takes the models that have every seed. `by chance`: what models that are all alike would seem to
-    explain, (models - 1) / (runs - 1). Locatello et al. (2019) ask it of objective and seed.
+    Takes `with_every_seed`. `by chance`: what models that are all alike would seem to explain,
+    (models - 1) / (runs - 1). Locatello et al. (2019) ask it of objective and seed.
     """
-    whole = runs.groupby("label").filter(lambda group: len(group) == runs["seed"].nunique())
-    rows = []
-    for score, name in COLUMNS.items():
-        table = whole.pivot(index="label", columns="seed", values=score)
+    runs, rows = with_every_seed(runs), []
+    for score, name in COLUMNS.items() if len(runs) else ():
+        table = runs.pivot(index="label", columns="seed", values=score)
         centred = table - table.to_numpy().mean()
-        total = (centred**2).to_numpy().sum()
+        total = (centred**2).to_numpy().sum() or np.nan
         model = (centred.mean(axis=1) ** 2).sum() * table.shape[1]
         seed = (centred.mean(axis=0) ** 2).sum() * table.shape[0]
         rows.append({
             "score": name, "model": 100 * model / total, "seed": 100 * seed / total,
             "both together": 100 * (total - model - seed) / total,
-            "model, by chance": 100 * (len(table) - 1) / (table.size - 1),
+            "model, by chance": 100 * (len(table) - 1) / max(table.size - 1, 1),
         })  # fmt: skip
     return pd.DataFrame(rows)
 

@@ -48,12 +48,12 @@ def heading(figure: plt.Figure, finding: str) -> plt.Figure:
     return figure
 
 
-def standing(shown: ProfileResults) -> str:
-    """The line at a figure's foot: profile, seeds, data."""
-    counts = summary.per_setting(shown)["n"]
+def seeds_of(shown: ProfileResults, labels: list[str] | None = None) -> str:
+    """How many seeds these models have; all of them unless told."""
+    counts = summary.per_setting(shown).set_index("label")["n"]
+    counts = counts if labels is None else counts[labels]
     several = " to ".join(str(n) for n in sorted({counts.min(), counts.max()}))
-    seeds = "one seed" if several == "1" else f"{several} seeds"
-    return f"{shown.profile} profile, {seeds} a model, {shown.data_name}"
+    return "one seed a model" if several == "1" else f"{several} seeds a model"
 
 
 # --- the figures ---
@@ -260,13 +260,16 @@ def small_inline(figure: plt.Figure) -> bytes:
 
 
 def save_figure(
-    shown: ProfileResults, figure: plt.Figure, name: str, notebook: str, alt: str, caption: str = ""
-) -> None:
+    shown: ProfileResults, figure: plt.Figure, name: str, notebook: str, alt: str,
+    caption: str = "", seeds: str = "",
+) -> None:  # fmt: skip
     """Show a figure with its alternative text, its title first, and its caption, to which the
     conditions are added; write PNG and PDF that name their notebook and runs (in their metadata).
+
+    `seeds`: those that it draws, for the line at its foot; `seeds_of` all models unless told.
     """
-    code = provenance.short(shown.results[0]["code"])
-    foot = f"{standing(shown)}; notebook {notebook}, code {code}"
+    code, drawn = provenance.short(shown.results[0]["code"]), seeds or seeds_of(shown)
+    foot = f"{shown.profile} profile, {drawn}, {shown.data_name}; notebook {notebook}, code {code}"
     figure.supxlabel(foot, fontsize=8, color="0.35", x=0.01, ha="left")
     alt = ". ".join(
         filter(None, (figure.get_suptitle().replace("\n", " ").replace(NO_BREAK, " "), alt))

@@ -225,13 +225,14 @@ def covariances(shown: ProfileResults) -> pd.DataFrame:
     first seed.
     """
     means, rows = per_setting(shown, ("correlation", "off_diagonal", "active")), []
-    means = means.set_index("label")
+    means, with_two = means.set_index("label"), per_run(shown).groupby("label")["correlation"]
     for label, metrics in first_seeds(shown):
         own = means.loc[label]
         of_mu = np.diag(metrics["covariance_of_means"])
         of_z = of_mu + np.array(metrics["mean_variance"])
         rows.append({
             "method": label, "seeds": int(own["n"]),
+            "seeds with two latents in use": int(with_two.count()[label]),
             "mean |correlation|":
                 with_half(own["correlation"], own["correlation_half"], "correlation"),
             "mean |C_ij|, i != j":

@@ -72,7 +72,8 @@ def escaped(text: object) -> str:
 
 
 def markdown(frame: pd.DataFrame) -> str:
-    """A table that GitHub renders; its cells are plain text."""
+    """A table that GitHub renders; its cells are plain text, NaN an empty one."""
+    frame = frame.astype(object).where(frame.notna(), "")
     lines = ["| " + " | ".join(map(escaped, frame.columns)) + " |", "|" + " --- |" * frame.shape[1]]
     rows = ("| " + " | ".join(map(escaped, row)) + " |" for row in frame.itertuples(index=False))
     return "\n".join([*lines, *rows])

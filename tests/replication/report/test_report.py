@@ -301,6 +301,11 @@ def test_third_moments_are_told_as_the_runs_have_them(made, no_explorers):
             "needs CelebA (on blocks (for CelebA): undecided (one seed)), at 60 steps", "",
             "needs CelebA", "on blocks (for CelebA): undecided (one seed)",
         ),
+        (
+            "needs CelebA (on blocks (for CelebA): not reproduced), at 60 steps", "D: ...",
+            "needs CelebA",
+            "D: -1.100 (-1.348 to -0.852, n = 3); on blocks (for CelebA): not reproduced",
+        ),
     ],
 )  # fmt: skip
 def test_a_verdict_is_told_with_its_reason(monkeypatch, text, obtained, kind, why):

@@ -10,7 +10,7 @@ import pytest
 from dipvae_src.settings import Settings
 from replication import profiles
 from replication.score_readings import NAMES
-from replication.show import agreement, findings
+from replication.show import agreement, findings, wording
 
 NAMED = [settings.name for settings in profiles.table_1()]
 LABELS = [settings.label for settings in profiles.table_1()]
@@ -18,8 +18,8 @@ LABELS = [settings.label for settings in profiles.table_1()]
 
 def frame(seeds: int, models: int = 4, **scores) -> pd.DataFrame:
     """Runs in which every score is the model's number plus the seed's tenth, unless told."""
-    rows = [{"label": f"m{m}", "seed": s, "model": m} for m in range(models) for s in range(seeds)]
-    runs = pd.DataFrame(rows)
+    rows = [(f"m{m}", s, m) for m in range(models) for s in range(seeds)]
+    runs = pd.DataFrame(rows, columns=["label", "seed", "model"])
     for score in agreement.COLUMNS:
         runs[score] = runs["model"] + 0.1 * runs["seed"]
     return runs.assign(**scores)
@@ -53,6 +53,8 @@ def test_the_interval_covers_what_chance_does_and_takes_five_seeds():
     assert agreement.rank_correlations(frame(4))[1].isna().all(axis=None)
     assert agreement.correlation_table(frame(4)).loc[0, "SAP"] == "1.00"
     assert agreement.correlation_table(frame(5)).loc[0, "SAP"] == "1.00 (1.00 to 1.00)"
+    one_has_four = frame(5).drop(index=0)
+    assert agreement.correlation_table(one_has_four).loc[0, "SAP"] == "1.00"
 
 
 def test_variance_is_shared_between_model_and_seed_by_hand():
@@ -68,6 +70,21 @@ def test_a_model_that_lacks_a_seed_takes_no_part_in_the_shares():
     runs = frame(3).drop(index=0)  # of model 0, which is then left out: 1, 2, 3 remain
     table = agreement.shares_of_variance(runs).set_index("score").loc["SAP"]
     assert table["model"] == pytest.approx(100 * (2 / 3) / (2 / 3 + 0.02 / 3))
+    assert set(agreement.with_every_seed(runs)["label"]) == {"m1", "m2", "m3"}
+
+
+def test_runs_that_say_nothing_leave_cells_empty():
+    alike = frame(3).assign(sap=0.0)  # as where every latent is off
+    table = agreement.correlation_table(alike)
+    assert table.loc[0].tolist()[:2] == ["Z-diff", ""] and table.loc[1, "Z-diff"] == "1.00"
+    assert agreement.shares_of_variance(alike).loc[0].isna().tolist() == [False] + [True] * 3 + [
+        False
+    ]
+    for few in (frame(1, models=1), frame(0)):
+        assert agreement.correlation_table(few).loc[0, "SAP"] == ""
+    assert agreement.shares_of_variance(frame(1, models=1)).loc[0, "model, by chance"] == 0
+    assert agreement.shares_of_variance(frame(0)).empty
+    assert "nan" not in wording.markdown(agreement.shares_of_variance(alike))
 
 
 def test_only_runs_that_were_measured_are_compared_and_each_has_its_place():
@@ -78,11 +95,16 @@ def test_only_runs_that_were_measured_are_compared_and_each_has_its_place():
     assert len(agreement.measured(shown)) == len(shown.results) - 1
     assert findings.rulers(shown) == (
         "Most alike (rank correlation over 17 runs): FactorVAE and DCI (1.00); least: SAP and "
-        "Z-diff (-0.95); SAP and Z-diff: -0.95. First comes DIP-VAE-II (500) by SAP, MIG, "
-        "FactorVAE and DCI, VAE by Z-diff; last VAE by SAP, MIG, FactorVAE and DCI, DIP-VAE-II "
-        "(500) by Z-diff."
+        "Z-diff (-0.95); SAP and Z-diff: -0.95. Of Table 1's models first comes DIP-VAE-II (500) "
+        "by SAP, MIG, FactorVAE and DCI, VAE by Z-diff; last VAE by SAP, MIG, FactorVAE and DCI, "
+        "DIP-VAE-II (500) by Z-diff."
     )
+    off = made_up.shown("quick", told={name: dict(sap=[0.0] * 3) for name in NAMED})
+    off = findings.rulers(measured_by(off, rulers=lambda i, r: rulers_of(0.01 * i)))
+    assert "FactorVAE and DCI (1.00)" in off and "nan" not in off and "SAP" not in off
     assert findings.rulers(made_up.shown("quick")) == ""
+    first = dataclasses.replace(shown, results=shown.results[1:2])
+    assert findings.rulers(first) == ""
     places = agreement.places(shown).set_index("model")
     assert places["SAP"].tolist() == [6, 5, 4, 3, 2, 1]
     assert places["Z-diff"].tolist() == [1, 2, 3, 4, 5, 6]
