@@ -134,8 +134,8 @@ def blocks() -> dict:
     environment.globals |= {function.__name__: function for function in (*given, rounded)}
     environment.globals |= dict(
         changes_from_vae=findings.changes_from_vae, first_and_last=findings.first_and_last,
-        other_verdicts=claims.other_verdicts, other_noise=report.other_noise,
-        full_steps=profiles.plan("paper")[0][0].steps, notes=tables.table_1_notes,
+        interim=claims.interim, other_verdicts=claims.other_verdicts, notes=tables.table_1_notes,
+        full_steps=profiles.plan("paper")[0][0].steps, other_noise=report.other_noise,
         warning=report.warning, rightly=report.rightly, markdown=wording.markdown,
         escaped=wording.escaped, read=lambda name, mend: results.read_json(RESULTS / name, mend),
     )  # fmt: skip

@@ -290,6 +290,17 @@ def badly_chosen(shown: ProfileResults) -> str:
     )
 
 
+def interim(shown: ProfileResults) -> str:
+    """That verdicts are looked at before all planned seeds are there; empty where they are."""
+    seeds, planned = (per_run(shown)["label"] == VAE).sum(), shown.seeds_planned
+    if seeds >= planned:
+        return ""
+    return (
+        f"Looked at with {seeds} of {planned} planned seeds: each look is one more chance for an "
+        "interval to leave out 0 by luck, so a verdict may still change back."
+    )
+
+
 # --- our own question ---
 
 LUCK = (

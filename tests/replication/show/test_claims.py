@@ -190,6 +190,12 @@ def test_verdicts_that_hang_on_the_latents_that_are_off_are_named():
     assert kept.startswith("reproduced")  # the results themselves are as they were
 
 
+def test_looks_at_an_unfinished_profile_are_said():
+    few, all_of_it = (made_up.shown("quick", seeds=seeds) for seeds in (2, 3))
+    assert claims.interim(few).startswith("Looked at with 2 of 3 planned seeds: each look")
+    assert claims.interim(all_of_it) == ""
+
+
 @pytest.mark.parametrize(("correlation", "said"), [(0.04, "is 0.04, so that"), (0.3, "")])
 def test_a_rule_that_asks_for_nothing_is_said(correlation, said):
     shown = made_up.shown("smoke", told={"beta-vae_1": dict(correlation=correlation)}, seeds=1)
