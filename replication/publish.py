@@ -38,9 +38,9 @@ def publish(profile: str, source: Path, target: Path) -> str:
     Stop, with nothing changed, where results that are in `target` now would be lost by it.
     """
     plan, runs = summary.showable(profile, source), profiles.runs_of(profiles.plan(profile))
-    copied = {results.path_of(target, *run) for run in profiles.runs_of(plan)}
-    there = {path for run in runs if (path := results.path_of(target, *run)).exists()}
-    if lost := sorted(path.name for path in there - copied):
+    there = {path.name for path in source.glob("*.json")}
+    copied = {results.path_of(target, *run).name for run in profiles.runs_of(plan)} & there
+    if lost := sorted({path.name for path in target.glob("*.json")} - copied):
         what = f"{len(lost)} results in {short(target)} are not in {short(source)} ({lost[0]})"
         raise Stop(f"{what}; copy them there or delete them first")
     found = results.collect(source, plan)
@@ -63,6 +63,8 @@ def publish(profile: str, source: Path, target: Path) -> str:
         results.write(target / path.name, result)
     explorer.leave(source, target)
     what = f"{len(copied)} of {len(runs)} results copied to {short(target)}"
+    if others := len(there - copied):
+        what += f" ({others} more in {short(source)} are not of the profile, or not shown yet)"
     return f"{what}; commit them, then run `make figures readme`"
 
 

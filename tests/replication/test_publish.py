@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import os
 
 import numpy as np
 import pytest
@@ -36,4 +37,11 @@ def test_publish_copies_what_can_be_shown_and_loses_nothing(tmp_path, monkeypatc
         publish.publish("smoke", source, target)
     assert len(list(target.glob("*.json"))) == count
     (target / lost.name).unlink()
+    own = results.path_of(target, profiles.plan("smoke")[0][0], 7)  # of a seed beyond the plan's
+    own.write_text("mine")
+    with pytest.raises(jobs.Stop, match=rf"1 results in .*{own.name}\)"):
+        publish.publish("smoke", source, target)
+    os.replace(own, source / own.name)
+    assert "(1 more in " in publish.publish("smoke", source, target)
+    (source / own.name).unlink()
     assert f"{count - 1} of {count} results copied" in publish.publish("smoke", source, target)
