@@ -12,6 +12,7 @@ traversals, and with all images as long as its training.
 
 import argparse
 import itertools
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def measure(path: Path, field: str) -> bool:
     return True
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("paths", type=Path, nargs="+", help="results, or folders of them")
     option = parser.add_argument
@@ -100,10 +101,20 @@ def main(arguments: list[str] | None = None) -> None:
     other = [field for field in ("traversals", "all_images") if getattr(args, field)]
     fields = other or ["rulers", "readings"]
     found = [sorted(path.glob("*.json")) if path.is_dir() else [path] for path in args.paths]
-    for path in itertools.chain(*found):
-        if done := [field for field in fields if measure(path, field)]:
-            print(f"{path}: {' and '.join(done)} measured", flush=True)
+    paths, made = list(itertools.chain(*found)), 0
+    try:
+        for path in paths:
+            if done := [field for field in fields if measure(path, field)]:
+                made += 1
+                print(f"{path}: {' and '.join(done)} measured", flush=True)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(
+        f"{made} of {len(paths)} results measured; the rest are already, or left nothing to measure"
+    )
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -6,6 +6,7 @@ Where a score has changed since, results that left codes are scored again, witho
     python -m replication.record results/evening
 """
 
+import argparse
 import contextlib
 import dataclasses
 import hashlib
@@ -157,7 +158,22 @@ def diverged(path: Path, data_identity: str) -> str | None:
         return None
 
 
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Score results again by the codes that they left.")
+    parser.add_argument("folders", type=Path, nargs="+", help="of results")
+    try:
+        for folder in parser.parse_args(arguments).folders:
+            if not folder.is_dir():
+                raise ValueError(f"{folder} is no folder of results")
+            paths = [path for path in sorted(folder.glob("*.json")) if results.read(path)["codes"]]
+            for path in paths:
+                rescore(path)
+            print(f"{folder}: {len(paths)} results scored again; no other left codes", flush=True)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
-    for path in (path for folder in sys.argv[1:] for path in sorted(Path(folder).glob("*.json"))):
-        rescore(path)
-        print(f"{path} scored again")
+    sys.exit(main())

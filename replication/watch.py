@@ -125,9 +125,15 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{LOSSES} does what the committed one does; change it to see a second column")
             del sources["now"]
         models = {}
-        for name, source in sources.items():
+        for name, source in reversed(sources.items()):  # what may fail first
             print(f"{settings.label}, {LOSSES} {name}: {settings.steps:,} steps ...", flush=True)
-            models[name] = trained_by(source, settings, data)
+            try:
+                models = {name: trained_by(source, settings, data)} | models
+            except Exception as error:  # whatever an edit may bring about
+                if name == "committed":
+                    raise
+                what = f"{type(error).__name__}: {error}"
+                raise RuntimeError(f"{LOSSES} as it is now does not train: {what}") from error
         draw(models, f"{settings.label} ({ABOUT})", args.out)
     except (ValueError, TypeError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -253,4 +253,8 @@ def block(models: list[Model], name: str, title: str) -> Markup:
 
 
 if __name__ == "__main__":
-    leave(*map(Path, sys.argv[1:3]))
+    if len(sys.argv) != 3 or not Path(sys.argv[1]).is_dir():
+        sys.exit(
+            "error: give two folders of results: where the decoders lie, and where to leave them"
+        )
+    leave(*map(Path, sys.argv[1:]))

@@ -123,7 +123,9 @@ def _numbers(answer, count):
 
 def main(words: list[str]) -> str:
     """What the command has done; ValueError or OSError otherwise."""
-    if words == ["--sign"]:
+    if words not in ([], ["--sign"]):
+        raise ValueError(f"unknown words {' '.join(words)!r}; give --sign, or nothing to be asked")
+    if words:
         write_json(PATH, read(signed=False))
         return f"{PATH} is in order and signed; `make figures readme` shows it"
     return f"{confirm()} rows are verified; `make figures readme` shows it"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from whole import made
+from whole import made, whole_result
 
 from dipvae_src.models import SIDE
 from dipvae_src.sap import sap_score
@@ -21,6 +21,7 @@ from replication import (
     datasets,
     measure,
     provenance,
+    record,
     results,
     rulers,
     score_readings,
@@ -89,7 +90,7 @@ def test_results_keep_what_their_traversals_say(data_dir, tiny, tmp_path, monkey
         results.write(path, kept | {"traversals": {"code": "0" * 16, "score": 0.5}})
 
 
-def test_all_test_images_are_had_by_training_again(data_dir, tiny, tmp_path, monkeypatch):
+def test_all_test_images_are_had_by_training_again(data_dir, tiny, tmp_path, monkeypatch, capsys):
     kept = made(tiny, data_dir, tmp_path)
     data = datasets.load("shapes2d", data_dir)
     monkeypatch.setattr(measure.datasets, "load", lambda name: data)
@@ -105,8 +106,15 @@ def test_all_test_images_are_had_by_training_again(data_dir, tiny, tmp_path, mon
     assert found == {f"SAP, {len(test):,} images": pytest.approx(score, abs=1e-5)}
     kept["losses"][0]["kl"] += 1.0
     results.write(path, kept)
-    with pytest.raises(ValueError, match="trained again has other losses"):
-        measure.main([str(path), "--all-images"])
+    assert measure.main([str(path), "--all-images"]) == 1
+    assert "trained again has other losses" in capsys.readouterr().err
+
+
+def test_what_cannot_be_measured_is_said(tmp_path, capsys):
+    assert measure.main([str(tmp_path / "nope.json")]) == 1
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'nope.json'} is not there")
+    assert measure.main([str(tmp_path)]) == 0
+    assert capsys.readouterr().out.startswith("0 of 0 results measured")
 
 
 @pytest.mark.parametrize(
@@ -117,3 +125,16 @@ def test_committed_results_were_measured_by_the_code_of_now(path):
     result = results.read(path)
     for field, (_, code) in measure.FIELDS.items():
         assert result.get(field, {}).get("code", code) == code
+
+
+def test_results_without_codes_are_passed_over_where_others_are_scored_again(
+    data_dir, tiny, tiny_colour, tmp_path, capsys
+):
+    kept = made(tiny, data_dir, tmp_path)
+    results.write(results.path_of(tmp_path, tiny_colour, 2), whole_result(tiny_colour))
+    assert record.main([str(tmp_path)]) == 0
+    assert "1 results scored again" in capsys.readouterr().out
+    again = results.read(results.path_of(tmp_path, tiny, 1))["metrics"]
+    assert again["unrounded"] is None and again["sap"] == kept["metrics"]["sap"]
+    assert record.main([str(tmp_path / "nope")]) == 1
+    assert "nope is no folder" in capsys.readouterr().err

@@ -45,6 +45,12 @@ def test_a_change_shows_beside_what_was(changed, capsys):
     assert before != after and after < before
 
 
+def test_a_loss_that_fails_is_said_before_the_committed_one_is_trained(changed, capsys):
+    code, said, _ = changed(capsys, watch.committed().replace(DIVISION, "/ nothing"))
+    assert code == 1 and "committed: " not in said.out
+    assert said.err.startswith(f"error: {watch.LOSSES} as it is now does not train: NameError: ")
+
+
 def test_the_copied_snippet_is_as_the_docstring_says():
     """Those edits make of losses.py what the snippet computes, here written apart from both."""
     source = watch.committed()
