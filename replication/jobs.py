@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -158,8 +159,10 @@ class Job:
     def execute(self) -> None:
         """Run the notebook, or turn the lesson into its page, and write the stamp.
 
-        Stop where it fails, or where a folder that is not empty lies in an output's place.
+        Stop where it fails, or where a folder that is not empty lies in an output's place. What it
+        has not written anew, of results that are gone, is deleted.
         """
+        began = time.time()
         for path in filter(Path.is_dir, (*self.left, self.stamp)):
             try:
                 path.rmdir()
@@ -171,6 +174,9 @@ class Job:
         if self.name in LESSONS:
             words = ("--out", page, "--html-only")
         command("replication.notebooks", self.notebook, *words)
+        for path in self.left:
+            if path.is_file() and path.stat().st_mtime < began - 1:  # clocks of disks are coarse
+                path.unlink()
         self.mark_done(shown_by)
 
     def mark_done(self, shown_by: str) -> None:
@@ -235,5 +241,6 @@ def show_all(jobs: list[Job], say: Callable[[str], None]) -> None:
             futures = {pool.submit(job.execute): job for job in part}
             for future in as_completed(futures):
                 future.result()
-                names = ", ".join(OUTPUTS.get(futures[future].name, ())) or "page"
-                say(f"{futures[future].name}: {names} done")
+                job = futures[future]
+                made = [x for x in OUTPUTS.get(job.name, ()) if (job.figures / x).exists()]
+                say(f"{job.name}: {', '.join(made) or 'page'} done")

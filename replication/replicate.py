@@ -305,6 +305,7 @@ def replicate(args: argparse.Namespace) -> None:
             return
         for run, reason in pending.items():
             if its.path(run).exists():
+                reason = reason.removesuffix(f"; {results.MEND}")
                 print(f"{title(its, [run])}: {reason}; made again, the old one goes to old/")
         costs, page = {}, 0 if args.plain else NOTEBOOK_SECONDS
         for runs in todo:
@@ -373,8 +374,15 @@ def figures_only(args: argparse.Namespace) -> None:
         raise Stop("no results are committed yet; run `make replicate`")
     for profile in to_show:
         plan = summary.showable(profile, committed / profile)
-        count = len(results.collect(committed / profile, plan))
-        print(f"Profile {profile}: {count} committed results.")
+        found, folder = results.collect(committed / profile, plan), committed / profile
+        there = len(list(folder.glob("*.json")))
+        others = (
+            f" of {there}; the others are not of it, or incomplete" if there > len(found) else ""
+        )
+        print(f"Profile {profile}: {len(found)} committed results{others}.")
+        if todo := sum(bool(result["codes"]) and "rulers" not in result for result in found):
+            what = f"{todo} are left out by MIG, FactorVAE and DCI"
+            print(f"{what}: .venv/bin/python -m replication.measure {short(folder)}")
         todo = jobs.not_done(jobs.jobs_for(args, profile, plan, committed / profile))
         print(f"{len(todo)} notebooks to run, about {duration(len(todo) * NOTEBOOK_SECONDS / 2)}.")
         jobs.show_all(todo, say)
@@ -405,6 +413,8 @@ def main(arguments: list[str] | None = None) -> int:
         setattr(args, place, str(ROOT / getattr(args, place)))
     try:
         args.seeds = profiles.check_seeds(args.seeds)
+        if args.dsprites_gif and not Path(args.dsprites_gif).is_file():
+            raise ValueError(f"DSPRITES_GIF: there is no file {args.dsprites_gif}")
         work = figures_only if args.figures else replicate
         work(args)
     except (Stop, ValueError, TypeError, OSError, RuntimeError) as error:

@@ -222,10 +222,15 @@ def collect(folder: str | Path, runs: list[tuple[Settings, tuple[int, ...]]]) ->
         found.append(result)
         # One version, two ways of training: why_not counts both, so a folder may hold both.
         code = "now" if provenance.is_present(result["code"]) else str(result["code"])
-        versions.setdefault(f"code on {settings.data}", set()).add(code)
-        versions.setdefault(settings.data, set()).add(result["data"]["identity"])
+        for what, its in ((f"code on {settings.data}", code),
+                          (settings.data, result["data"]["identity"])):  # fmt: skip
+            versions.setdefault(what, {}).setdefault(its, []).append(path.name)
     for what, its in versions.items():
         if len(its) > 1:
-            count = f"{len(its)} versions of the {what}"
-            raise BadResult(f"the results in {folder} come from {count}; run `make replicate`")
+            rarest = min(its.values(), key=len)
+            count = f"{len(its)} versions of the {what} ({len(rarest)} from another: {rarest[0]})"
+            raise BadResult(
+                f"the results in {folder} come from {count}; run `make replicate`, or put results "
+                "of one version there"
+            )
     return found

@@ -199,6 +199,26 @@ def test_every_output_that_is_not_as_it_was_left_is_made_again(shown, how):
         assert path.read_bytes() == content
 
 
+def test_an_output_that_a_notebook_does_not_write_anew_is_deleted(shown, monkeypatch, capsys):
+    """As pictures of results that are gone: they would be taken for those of now."""
+    go(shown)
+    job = next(job for job in shown[0] if job.name == "07_traversals")
+    old, write = job.figures / "traversals_chairs.png", jobs.command
+
+    def all_but_one(module, notebook, *words):
+        write(module, notebook, *words)
+        if notebook == job.notebook:
+            os.utime(old, (1, 1))
+
+    monkeypatch.setattr(jobs, "command", all_but_one)
+    job.stamp.unlink()
+    capsys.readouterr()
+    go(shown)
+    assert not old.exists() and job.is_done()
+    said = capsys.readouterr().out
+    assert "traversals_chairs.pdf" in said and "traversals_chairs.png" not in said
+
+
 def test_a_folder_with_something_in_it_is_not_removed(shown):
     go(shown)
     job = shown[0][3]

@@ -390,7 +390,10 @@ def test_collect_takes_exactly_the_plan(tmp_path, result, tiny):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"code": OTHER}, "2 versions of the code on shapes2d; run `make replicate`"),
+        (
+            {"code": OTHER},
+            r"2 versions of the code on shapes2d \(1 from another: .*_seed1.json\); run `make rep",
+        ),
         (
             {"data": {"name": "x", "source": "official", "identity": "e" * 64}},
             "2 versions of the shapes2d",
@@ -416,7 +419,7 @@ def test_collect_takes_results_on_several_data_sets(tmp_path, result, tiny, tiny
     assert found == ["d", "d", "f", "f"]
     other = colour | {"data": data | {"identity": "c" * 64}}
     results.write(results.path_of(tmp_path, tiny_colour, 2), other)
-    with pytest.raises(results.BadResult, match="2 versions of the celeba; run `make replicate`"):
+    with pytest.raises(results.BadResult, match=r"2 versions of the celeba \(1 from another: "):
         results.collect(tmp_path, plan)
 
 
