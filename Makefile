@@ -148,7 +148,7 @@ readme: env-notebooks ## refresh README's tables from the result files
 
 lab: env-lab ## JupyterLab on the notebooks, without its question about news
 	JUPYTER_PREFER_ENV_PATH=1 JUPYTER_CONFIG_PATH="$$PWD/scripts/jupyter" $(RUN) jupyterlab \
-	    --ServerApp.root_dir=. notebooks/00_start_here.ipynb
+	    $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir=. notebooks/00_start_here.ipynb
 
 notebooks-clean: env-notebooks ## undo what JupyterLab writes into notebooks unasked
 	$(PY) scripts/clean_notebooks.py

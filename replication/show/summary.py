@@ -138,7 +138,8 @@ def load(
     found = results.collect(results_dir, showable_plan(profile, results_dir, seeds, data))
     ours = [r for r in found if not r["settings"]["reading"]]
     others = [r for r in found if r["settings"]["reading"]]
-    planned = sum(len(its) for _, its in profiles.plan(profile, seeds or None, data))
+    plans = (profiles.plan(profile, asked, data) for asked in (None, seeds or None))
+    planned = max(sum(len(its) for _, its in plan) for plan in plans)  # SEEDS may ask for more
     return ProfileResults(profile, ours, figures_dir, data, others, str(results_dir), planned)
 
 

@@ -105,12 +105,14 @@ def test_a_broken_committed_file_ends_in_a_sentence(
     rows = [(settings, 0) for settings in profiles.table_1()]
     monkeypatch.setattr(profiles, "plan", lambda *_, **__: [(s, (seed,)) for s, seed in rows])
     readme.shown.cache_clear()
+    folder = tmp_path / "results" / "quick"
+    shutil.rmtree(folder)
     for settings, seed in rows:
-        write_whole_result(tmp_path / "results" / "smoke", settings, seed)
+        write_whole_result(folder, settings, seed)
     path = tmp_path / "results" / name
     if name == "one":
-        path = results.path_of(tmp_path / "results" / "smoke", *rows[0])
-    monkeypatch.setattr(summary, "largest", lambda *_: "smoke")
+        path = results.path_of(folder, *rows[0])
+    monkeypatch.setattr(summary, "largest", lambda *_: "quick")
     path.unlink()
     if content is not None:
         path.write_text(content)
