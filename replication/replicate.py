@@ -320,7 +320,8 @@ def replicate(args: argparse.Namespace) -> None:
     made = duration(time.perf_counter() - BEGAN)
     print(f"Done in {made}. Results: {short(its.folder)}, tables and figures: {short(its.figures)}")
     if its.shown():
-        print("\n" + (its.figures / "table_1.md").read_text("utf-8"))
+        table, _, _ = (its.figures / "table_1.md").read_text("utf-8").partition("<!--")  # the runs
+        print("\n" + table.rstrip() + "\n")
         page = short(its.figures.parent / "report.html")
         print(f"All of it on one page: open {page} in a browser.")
 

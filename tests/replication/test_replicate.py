@@ -345,6 +345,7 @@ def test_notebooks_and_all(undisturbed, data_dir, tmp_path):
     assert made_before == {job.left[-1].name for job in before}
     assert all(settings.label in pages[f"03_train_{settings.name}.html"] for settings in left)
     assert "| DIP-VAE-II (lambda_od 500) | 1 |" in out
+    assert "<!--" not in out  # a terminal shows it
     assert "smoke profile: width 32 instead of 1200" in (figures_dir / "table_1.md").read_text()
     assert "small faces (for CelebA)" in (figures_dir / "table_2.md").read_text()
     assert scores(runs / "smoke") == scores(
