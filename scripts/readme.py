@@ -67,19 +67,25 @@ def means(part: summary.ProfileResults) -> tuple[str, pd.DataFrame]:
     return seeds, narrow
 
 
-def found() -> tuple[int, str, int, str, str]:
-    """Steps of what is shown, its seeds and how many are planned; claims, verdicts by kind, and
-    what luck decides less.
+def found() -> tuple[int, str, list[str], str, str]:
+    """Steps of what is shown, its seeds and how many are planned; the claims that are decided, by
+    verdict; how many are not, by kind; and what luck decides less.
     """
-    kinds = [re.split(r" \(|,", verdict)[0] for verdict in decided()["verdict"]]
-    counts = ", ".join(f"{count} {kind}" for kind, count in pd.Series(kinds).value_counts().items())
+    verdicts = decided()[["claim", "verdict"]].itertuples(index=False)
+    kinds = {claim: re.split(r" \(|,", verdict)[0] for claim, verdict in verdicts}
+    told, left = [], pd.Series(kinds)
+    for kind in ("reproduced", "not reproduced"):
+        texts = [re.sub(r"^\d+\. ", "", claim) for claim in left.index[left == kind]]
+        told += [f"{kind.capitalize()}: {'; '.join(texts)}."] * bool(texts)
+    left = left[~left.isin(["reproduced", "not reproduced"])].value_counts()
+    counts = ", ".join(f"{count} {kind}" for kind, count in left.items())
     luck = claims.luck(shown())
     steadier = luck[luck["answer"] == "steadier"].itertuples()
-    names = "; ".join(f"{row.model} in {row.score}" for row in steadier)
+    names = "; ".join(f"{wording.brief(row.model)} in {row.score}" for row in steadier)
     rows = summary.per_setting(shown()).set_index("label").loc[tables.row_labels(shown())]
     seeds, planned = rows["n"].max(), shown().seeds_planned
     seeds = f"{seeds} of {planned} planned" if seeds < planned else seeds
-    return steps(shown()), seeds, len(kinds), counts, names
+    return steps(shown()), seeds, told, counts, names
 
 
 def side_by_side() -> tuple[pd.DataFrame, list[str]]:
@@ -134,7 +140,7 @@ def blocks() -> dict:
     given = (headline, shown, steps, decided, means, found, side_by_side, parts_of_profiles)
     environment.globals |= {function.__name__: function for function in (*given, rounded)}
     environment.globals |= dict(
-        changes_from_vae=findings.changes_from_vae, first_and_last=findings.first_and_last,
+        first_and_last=findings.first_and_last,
         interim=claims.interim, other_verdicts=claims.other_verdicts, notes=tables.table_1_notes,
         full_steps=profiles.plan("paper")[0][0].steps, other_noise=report.other_noise,
         warning=report.warning, rightly=report.rightly, markdown=wording.markdown,

@@ -261,12 +261,13 @@ def small_inline(figure: plt.Figure) -> bytes:
 
 def save_figure(
     shown: ProfileResults, figure: plt.Figure, name: str, notebook: str, alt: str,
-    caption: str = "", seeds: str = "",
+    caption: str = "", seeds: str = "", of: list[dict] | None = None,
 ) -> None:  # fmt: skip
     """Show a figure with its alternative text, its title first, and its caption, to which the
     conditions are added; write PNG and PDF that name their notebook and runs (in their metadata).
 
     `seeds`: those that it draws, for the line at its foot; `seeds_of` all models unless told.
+    `of`: the results that it is made of; all unless told.
     """
     code, drawn = provenance.short(shown.results[0]["code"]), seeds or seeds_of(shown)
     foot = f"{shown.profile} profile, {drawn}, {shown.data_name}; notebook {notebook}, code {code}"
@@ -274,12 +275,12 @@ def save_figure(
     alt = ". ".join(
         filter(None, (figure.get_suptitle().replace("\n", " ").replace(NO_BREAK, " "), alt))
     )
-    runs = ", ".join(shown.run_names())
+    runs = ", ".join(shown.run_names(of))
     if shown.figures_dir:
         path, dpi = Path(shown.figures_dir) / name, matplotlib.rcParams["savefig.dpi"]
         texts = {"Title": name, "Description": alt, "Caption": caption}
         texts["Conditions"] = shown.conditions
-        texts["Source"] = f"{shown.source(notebook)}: {runs}"
+        texts["Source"] = f"{shown.source(notebook, of)}: {runs}"
         results.write_whole(path.with_suffix(".png"), small_png(figure, dpi, texts))
         about = {"Title": name, "Subject": alt, "Keywords": runs, "Creator": notebook}
         about |= dict.fromkeys(("CreationDate", "Producer"))

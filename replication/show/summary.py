@@ -65,10 +65,15 @@ class ProfileResults:
             parts.append(f"made by other code (hash {made_by}) than the present (hash {now})")
         return "; ".join(parts)
 
-    def source(self, notebook: str) -> str:
-        """The notebook and the runs that a table or figure came from."""
-        made_by = provenance.short(self.results[0]["code"])
-        runs = f"{len(self.runs)} runs of the {self.profile} profile"
+    @property
+    def rows(self) -> list[dict]:
+        """The results of Table 1's models alone."""
+        return [r for r in self.results if profiles.is_in_table_1(Settings(**r["settings"]))]
+
+    def source(self, notebook: str, of: list[dict] | None = None) -> str:
+        """The notebook and the results that a table or figure came from; all unless told."""
+        made_by, count = provenance.short(self.results[0]["code"]), len(of or self.runs)
+        runs = f"{count} runs of the {self.profile} profile"
         return f"notebook {notebook}; {runs}, hash of the code {made_by}"
 
     @property
@@ -76,9 +81,10 @@ class ProfileResults:
         """How many seeds of Table 1's rows the whole profile has."""
         return profiles.profile(self.profile).parts[self.data].seeds
 
-    def run_names(self) -> list[str]:
-        """The runs as their files are named."""
-        return [results.path_of("", Settings(**r["settings"]), r["seed"]).stem for r in self.runs]
+    def run_names(self, of: list[dict] | None = None) -> list[str]:
+        """Results as their files are named; all unless told."""
+        its = ((Settings(**r["settings"]), r["seed"]) for r in of or self.runs)
+        return [results.path_of("", settings, seed).stem for settings, seed in its]
 
 
 # --- which results there are ---
@@ -279,16 +285,19 @@ def save_table(
     notebook: str,
     title: str,
     notes: str = "",
+    of: list[dict] | None = None,
 ) -> str:
     """The table in Markdown, with title, conditions and notes; written, if there is a folder, as
     `name`.md (with its sources) and `name`.csv (with a column naming the runs).
+
+    `of`: the results that it is made of; all unless told.
     """
     head = f"**{wording.escaped(title)}** ({wording.escaped(shown.conditions)})"
     text = "\n\n".join(filter(None, (head, wording.markdown(frame), notes)))
     if shown.figures_dir:
-        folder, source = Path(shown.figures_dir), shown.source(notebook)
+        folder, source = Path(shown.figures_dir), shown.source(notebook, of)
         table = frame.assign(source=f"{source} ({shown.conditions})").to_csv(index=False)
         results.write_whole(folder / f"{name}.csv", table.encode())
-        runs = f"Source: {source}.\n\n<!-- runs: {', '.join(shown.run_names())} -->\n"
+        runs = f"Source: {source}.\n\n<!-- runs: {', '.join(shown.run_names(of))} -->\n"
         results.write_whole(folder / f"{name}.md", f"{text}\n\n{runs}".encode())
     return text

@@ -262,7 +262,8 @@ def test_files_name_their_notebook_and_runs_and_repeat_to_the_byte(shown, tmp_pa
         axis.plot([1, 2])
         figures.save_figure(shown, figure, "line", "06_trade_off", "a rising line")
         table = tables.table_1(shown)
-        summary.save_table(shown, table, "table_1", "05_table_1", "Table 1", "a note")
+        words = ("table_1", "05_table_1", "Table 1", "a note")
+        summary.save_table(shown, table, *words, of=shown.rows)
         kept.append({p.name: p.read_bytes() for p in folder.iterdir()})
     assert kept[0] == kept[1]
     assert set(kept[0]) == {"line.png", "line.pdf", "table_1.csv", "table_1.md"}
@@ -272,8 +273,9 @@ def test_files_name_their_notebook_and_runs_and_repeat_to_the_byte(shown, tmp_pa
     assert "beta-vae_60_seed2" in about["Source"]
     assert "dip-vae-ii_5_running-covariance_seed1" in about["Source"]
     text = kept[0]["table_1.md"].decode()
-    assert f"notebook 05_table_1; {runs} of the smoke profile" in text
+    assert f"notebook 05_table_1; {SEEDS * ROWS} runs of the smoke profile" in text
     assert "dip-vae-i_10_seed1" in text and "a note" in text
+    assert "running-covariance" not in text, "no run of Table 1"
     assert "05_table_1" in pd.read_csv(folder / "table_1.csv")["source"][0]
 
 
