@@ -80,8 +80,12 @@ def found() -> tuple[int, str, list[str], str, str]:
     left = left[~left.isin(["reproduced", "not reproduced"])].value_counts()
     counts = ", ".join(f"{count} {kind}" for kind, count in left.items())
     luck = claims.luck(shown())
-    steadier = luck[luck["answer"] == "steadier"].groupby("score", sort=False)["model"]
-    names = "; ".join(f"{wording.together(list(its))} in {score}" for score, its in steadier)
+    steadier = luck[luck["answer"] == "steadier"].rename(columns={"the VAE's": "vae"}).itertuples()
+    names = "; ".join(
+        f"{wording.brief(its.model)} in {its.score} (standard deviation {its.deviation}; "
+        f"the VAE's {its.vae.removesuffix(' of the mean')})"
+        for its in steadier
+    )
     rows = summary.per_setting(shown()).set_index("label").loc[tables.row_labels(shown())]
     seeds, planned = rows["n"].max(), shown().seeds_planned
     seeds = f"{seeds} of {planned} planned" if seeds < planned else seeds

@@ -306,7 +306,8 @@ def interim(shown: ProfileResults) -> str:
 LUCK = (
     "Is the outcome of DIP-VAE less a matter of luck than the VAE's? The variance of a score over "
     "seeds, over the VAE's: steadier where the whole 95 % interval (Bonett 2006, no normality "
-    "assumed) lies below 1, less steady where it lies above."
+    "assumed) lies below 1, less steady where it lies above. Low scores lie close together by "
+    "themselves, so that a deviation is also given as a share of its mean."
 )
 
 
@@ -321,7 +322,10 @@ def luck_of(shown: ProfileResults, label: str, metric: str) -> dict[str, str]:
     except NotDecidable as reason:
         return row | {"answer": f"undecided ({reason})"}
     answer = "steadier" if ratio.high < 1 else "less steady" if ratio.low > 1 else "undecided"
-    deviations = (wording.number(x.std(), metric) for x in (a, b))
+    deviations = (
+        f"{wording.number(x.std(), metric)}, {100 * x.std() / x.mean():.0f} % of the mean"
+        for x in (a, b)
+    )
     found = f"{ratio.ratio:.2f} ({ratio.low:.2f} to {ratio.high:.2f}, n = {min(ratio.n)})"
     return dict(zip(row, (*deviations, found))) | {"answer": answer}
 

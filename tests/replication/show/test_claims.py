@@ -421,7 +421,13 @@ def test_luck_is_the_ratio_of_variances_over_seeds():
     found = claims.luck(world(seeds=5, **told)).set_index(["model", "score"])
     assert len(found) == 6 and list(found.columns)[-1] == "answer"
     row = found.loc[("DIP-VAE-I (lambda_od 10)", "Z-diff (%)")]
-    assert row.tolist() == ["1.6", "3.2", "0.25 (0.04 to 1.70, n = 5)", "undecided"]
+    told = [
+        "1.6, 3 % of the mean",
+        "3.2, 6 % of the mean",
+        "0.25 (0.04 to 1.70, n = 5)",
+        "undecided",
+    ]
+    assert row.tolist() == told
     assert found.loc[("DIP-VAE-II (lambda_od 5)", "Z-diff (%)"), "answer"] == "steadier"
     assert (found.xs("SAP", level="score")["answer"] == "undecided").all()
     loud = dict(vae=dict(zdiff=steady), ii500=dict(zdiff=[50 + value for value in five]))
