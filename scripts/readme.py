@@ -18,7 +18,7 @@ import pandas as pd
 from replication import profiles, results
 from replication.report import report
 from replication.scores import rounded
-from replication.show import claims, findings, summary, tables, wording
+from replication.show import claims, summary, tables, wording
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -144,7 +144,6 @@ def blocks() -> dict:
     given = (headline, shown, steps, decided, means, found, side_by_side, parts_of_profiles)
     environment.globals |= {function.__name__: function for function in (*given, rounded)}
     environment.globals |= dict(
-        first_and_last=findings.first_and_last,
         interim=claims.interim, other_verdicts=claims.other_verdicts, notes=tables.table_1_notes,
         full_steps=profiles.plan("paper")[0][0].steps, other_noise=report.other_noise,
         warning=report.warning, rightly=report.rightly, markdown=wording.markdown,
