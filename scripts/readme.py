@@ -18,11 +18,12 @@ import pandas as pd
 from replication import profiles, results
 from replication.report import report
 from replication.scores import rounded
-from replication.show import claims, summary, tables, wording
+from replication.show import claims, findings, summary, tables, wording
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 RESULTS = ROOT / "results"
+FULL_STEPS = profiles.plan("paper")[0][0].steps
 BLOCK = re.compile(r"(<!-- begin (\w+)(?:: [^>]*)?-->\n).*?(<!-- end \2 -->)", re.DOTALL)
 
 
@@ -67,29 +68,24 @@ def means(part: summary.ProfileResults) -> tuple[str, pd.DataFrame]:
     return seeds, narrow
 
 
-def found() -> tuple[int, str, list[str], str, str]:
-    """Steps of what is shown, its seeds and how many are planned; the claims that are decided, by
-    verdict; how many are not, by kind; and what luck decides less.
+def found() -> tuple[int, float, str, list[str], str]:
+    """Steps of what is shown, and their share of the paper profile's in percent; its seeds and how
+    many are planned; the claims that are decided, by verdict, and how many are not, by kind.
     """
-    verdicts = decided()[["claim", "verdict"]].itertuples(index=False)
-    kinds = {claim: re.split(r" \(|,", verdict)[0] for claim, verdict in verdicts}
-    told, left = [], pd.Series(kinds)
-    for kind in ("reproduced", "not reproduced"):
-        texts = [re.sub(r"^\d+\. ", "", claim) for claim in left.index[left == kind]]
-        told += [f"{kind.capitalize()}: {'; '.join(texts)}."] * bool(texts)
-    left = left[~left.isin(["reproduced", "not reproduced"])].value_counts()
-    counts = ", ".join(f"{count} {kind}" for kind, count in left.items())
-    luck = claims.luck(shown())
-    steadier = luck[luck["answer"] == "steadier"].rename(columns={"the VAE's": "vae"}).itertuples()
-    names = "; ".join(
-        f"{wording.brief(its.model)} in {its.score} (standard deviation {its.deviation}; "
-        f"the VAE's {its.vae.removesuffix(' of the mean')})"
-        for its in steadier
-    )
+    told, left = {"reproduced": [], "not reproduced": []}, []
+    for claim, _, obtained, verdict in decided().itertuples(index=False):
+        kind, text = re.split(r" \(|,", verdict)[0], re.sub(r"^\d+\. ", "", claim)
+        if kind in told:
+            seeds = " or ".join(dict.fromkeys(re.findall(r"n = (\d+)", obtained)))
+            told[kind].append(f"{text} ({seeds} seeds)")
+        else:
+            left.append(kind)
+    said = [f"{kind.capitalize()}: {'; '.join(texts)}." for kind, texts in told.items() if texts]
+    counts = ", ".join(f"{count} {kind}" for kind, count in pd.Series(left).value_counts().items())
     rows = summary.per_setting(shown()).set_index("label").loc[tables.row_labels(shown())]
     seeds, planned = rows["n"].max(), shown().seeds_planned
     seeds = f"{seeds} of {planned} planned" if seeds < planned else seeds
-    return steps(shown()), seeds, told, counts, names
+    return steps(shown()), 100 * steps(shown()) / FULL_STEPS, seeds, said, counts
 
 
 def side_by_side() -> tuple[pd.DataFrame, list[str]]:
@@ -145,8 +141,8 @@ def blocks() -> dict:
     environment.globals |= {function.__name__: function for function in (*given, rounded)}
     environment.globals |= dict(
         interim=claims.interim, other_verdicts=claims.other_verdicts, notes=tables.table_1_notes,
-        full_steps=profiles.plan("paper")[0][0].steps, other_noise=report.other_noise,
-        warning=report.warning, rightly=report.rightly, markdown=wording.markdown,
+        full_steps=FULL_STEPS, changes_from_vae=findings.changes_from_vae, warning=report.warning,
+        other_noise=report.other_noise, rightly=report.rightly, markdown=wording.markdown,
         escaped=wording.escaped, read=lambda name, mend: results.read_json(RESULTS / name, mend),
     )  # fmt: skip
     words = Path(__file__).with_name("readme.md.j2").read_text("utf-8")

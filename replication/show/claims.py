@@ -254,6 +254,12 @@ def verdicts(shown: ProfileResults, faces: ProfileResults | None = None) -> pd.D
     return pd.DataFrame(rows)
 
 
+def asked_of(shown: ProfileResults) -> list[dict]:
+    """The results that the rules on 2D Shapes look at."""
+    running = [r for r in shown.readings if r["settings"]["reading"] == "running covariance"]
+    return shown.results + running
+
+
 def counting_every_latent(shown: ProfileResults) -> ProfileResults:
     """The same results with SAP's other reading: latents that are off are counted like others."""
 
@@ -306,8 +312,8 @@ def interim(shown: ProfileResults) -> str:
 LUCK = (
     "Is the outcome of DIP-VAE less a matter of luck than the VAE's? The variance of a score over "
     "seeds, over the VAE's: steadier where the whole 95 % interval (Bonett 2006, no normality "
-    "assumed) lies below 1, less steady where it lies above. Low scores lie close together by "
-    "themselves, so that a deviation is also given as a share of its mean."
+    "assumed) lies below 1, less steady where it lies above. Low SAPs lie close together by "
+    "themselves, so that their deviation is also given as a share of its mean."
 )
 
 
@@ -323,7 +329,8 @@ def luck_of(shown: ProfileResults, label: str, metric: str) -> dict[str, str]:
         return row | {"answer": f"undecided ({reason})"}
     answer = "steadier" if ratio.high < 1 else "less steady" if ratio.low > 1 else "undecided"
     deviations = (
-        f"{wording.number(x.std(), metric)}, {100 * x.std() / x.mean():.0f} % of the mean"
+        wording.number(x.std(), metric)
+        + (f", {100 * x.std() / x.mean():.0f} % of the mean" if metric == "sap" else "")
         for x in (a, b)
     )
     found = f"{ratio.ratio:.2f} ({ratio.low:.2f} to {ratio.high:.2f}, n = {min(ratio.n)})"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -65,15 +66,19 @@ class ProfileResults:
             parts.append(f"made by other code (hash {made_by}) than the present (hash {now})")
         return "; ".join(parts)
 
+    def of(self, labels: Collection[str]) -> list[dict]:
+        """The results of these models of the paper's own settings."""
+        return [r for r in self.results if Settings(**r["settings"]).label in labels]
+
     @property
     def rows(self) -> list[dict]:
         """The results of Table 1's models alone."""
-        return [r for r in self.results if profiles.is_in_table_1(Settings(**r["settings"]))]
+        return self.of([settings.label for settings in profiles.table_1(self.data)])
 
     def source(self, notebook: str, of: list[dict] | None = None) -> str:
         """The notebook and the results that a table or figure came from; all unless told."""
-        made_by, count = provenance.short(self.results[0]["code"]), len(of or self.runs)
-        runs = f"{count} runs of the {self.profile} profile"
+        made_by = provenance.short(self.results[0]["code"])
+        runs = f"{len(self.runs if of is None else of)} runs of the {self.profile} profile"
         return f"notebook {notebook}; {runs}, hash of the code {made_by}"
 
     @property
@@ -83,8 +88,8 @@ class ProfileResults:
 
     def run_names(self, of: list[dict] | None = None) -> list[str]:
         """Results as their files are named; all unless told."""
-        its = ((Settings(**r["settings"]), r["seed"]) for r in of or self.runs)
-        return [results.path_of("", settings, seed).stem for settings, seed in its]
+        made = self.runs if of is None else of
+        return [results.path_of("", Settings(**r["settings"]), r["seed"]).stem for r in made]
 
 
 # --- which results there are ---
@@ -288,7 +293,7 @@ def save_table(
     of: list[dict] | None = None,
 ) -> str:
     """The table in Markdown, with title, conditions and notes; written, if there is a folder, as
-    `name`.md (with its sources) and `name`.csv (with a column naming the runs).
+    `name`.md (with its sources, run by run) and `name`.csv (with a column that counts them).
 
     `of`: the results that it is made of; all unless told.
     """

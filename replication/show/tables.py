@@ -154,6 +154,17 @@ def readings(shown: ProfileResults) -> pd.DataFrame:
     return pd.DataFrame(rows or [{"reading": f"none was run in the {shown.profile} profile"}])
 
 
+def readings_and_bases(shown: ProfileResults) -> list[dict]:
+    """What `readings` is made of: the runs read otherwise, and those of the same model and seed."""
+
+    def model(run: dict) -> tuple:
+        settings = Settings(**run["settings"])
+        return settings.objective, settings.weight, run["seed"]
+
+    read = {model(run) for run in shown.readings}
+    return [run for run in shown.results if model(run) in read] + shown.readings
+
+
 def longer(short: ProfileResults, long: ProfileResults) -> pd.DataFrame:
     """What more steps do to Table 1's models: scores after the longer training, and their change
     from the shorter, seed by seed, with the 95 % interval and the number of seeds.

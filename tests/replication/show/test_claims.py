@@ -421,15 +421,13 @@ def test_luck_is_the_ratio_of_variances_over_seeds():
     found = claims.luck(world(seeds=5, **told)).set_index(["model", "score"])
     assert len(found) == 6 and list(found.columns)[-1] == "answer"
     row = found.loc[("DIP-VAE-I (lambda_od 10)", "Z-diff (%)")]
-    told = [
-        "1.6, 3 % of the mean",
-        "3.2, 6 % of the mean",
-        "0.25 (0.04 to 1.70, n = 5)",
-        "undecided",
-    ]
-    assert row.tolist() == told
+    assert row.tolist() == ["1.6", "3.2", "0.25 (0.04 to 1.70, n = 5)", "undecided"]
     assert found.loc[("DIP-VAE-II (lambda_od 5)", "Z-diff (%)"), "answer"] == "steadier"
     assert (found.xs("SAP", level="score")["answer"] == "undecided").all()
+    told = dict(vae=dict(sap=[v / 10 for v in five]), i10=dict(sap=[v / 20 for v in five]))
+    row = claims.luck(world(seeds=5, **told)).set_index(["model", "score"])
+    deviations = row.loc[("DIP-VAE-I (lambda_od 10)", "SAP"), ["deviation", "the VAE's"]]
+    assert deviations.tolist() == ["0.079, 53 % of the mean", "0.158, 53 % of the mean"]
     loud = dict(vae=dict(zdiff=steady), ii500=dict(zdiff=[50 + value for value in five]))
     found = claims.luck(world(seeds=5, **loud)).set_index(["model", "score"])
     assert found.loc[("DIP-VAE-II (lambda_od 500)", "Z-diff (%)"), "answer"] == "less steady"

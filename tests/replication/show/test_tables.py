@@ -144,6 +144,9 @@ def test_readings_are_held_against_their_own_model_and_the_seeds_that_both_have(
     second = table.loc[("running covariance", "DIP-VAE-II (lambda_od 5)")]
     assert second["SAP"].startswith("0.210; change 0.000 (")
     last = [r for r in whole.readings if r["seed"] == 2]
+    *bases, first = tables.readings_and_bases(dataclasses.replace(whole, readings=last[:1]))
+    base = dict(first["settings"], reading="", lambda_3=0.0)
+    assert [(r["settings"], r["seed"]) for r in bases] == [(base, 2)]
     table = tables.readings(dataclasses.replace(whole, readings=last))
     assert table["SAP"].str.endswith("(one seed)").all()
     other = [r | {"seed": 7} for r in last]
