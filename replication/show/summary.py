@@ -78,7 +78,8 @@ class ProfileResults:
     def source(self, notebook: str, of: list[dict] | None = None) -> str:
         """The notebook and the results that a table or figure came from; all unless told."""
         made_by = provenance.short(self.results[0]["code"])
-        runs = f"{len(self.runs if of is None else of)} runs of the {self.profile} profile"
+        count = len(self.runs if of is None else of)
+        runs = f"{count} run{'s' * (count != 1)} of the {self.profile} profile"
         return f"notebook {notebook}; {runs}, hash of the code {made_by}"
 
     @property
