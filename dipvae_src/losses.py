@@ -98,7 +98,7 @@ def dip_penalty(covariance: Matrix, lambda_od: float, lambda_d: float) -> Scalar
 
 
 def third_moment_penalty(moments: Float[Tensor, " latent"], lambda_3: float) -> Scalar:
-    """lambda_3 times the l2 norm of the third central moments (2D Shapes: lambda_3 = 200)."""
+    """lambda_3 times the l2 norm of the third central moments (2D Shapes: 200, recalled)."""
     return lambda_3 * torch.linalg.vector_norm(moments)
 
 
@@ -129,12 +129,16 @@ def gaussian_nll(means: Images, images: Images) -> PerImage:
 
 
 def kl_to_standard_normal(mu: Codes, log_var: Codes) -> PerImage:
-    """KL(q(z|x) || N(0, I)) of each image, summed over latents, in closed form (paper, Eq. 1)."""
+    """KL(q(z|x) || N(0, I)) of each image, summed over latents, in closed form
+    (Kingma and Welling 2014, Appendix B).
+    """
     return 0.5 * (mu.square() + log_var.exp() - 1 - log_var).sum(dim=1)
 
 
 def negative_elbo(nll: PerImage, mu: Codes, log_var: Codes) -> Loss:
-    """The VAE's loss: the batch mean of -log p(x|z) + KL(q(z|x) || p(z)) (paper, Eq. 1)."""
+    """The VAE's loss: the batch mean of -log p(x|z) + KL(q(z|x) || p(z)) (Kingma and
+    Welling 2014).
+    """
     return beta_vae(nll, mu, log_var, beta=1.0)
 
 
@@ -174,9 +178,9 @@ def dip_vae_ii(
 ) -> Loss:
     """DIP-VAE-II: the negative ELBO plus the penalty on the covariance of z itself (paper, Eq. 7).
 
-    With `lambda_3` above 0, also the penalty on the third central moments (2D Shapes only in the
-    paper), each latent's own or, with `joint`, all of them. `covariance`: another estimate than the
-    minibatch's (running_covariance).
+    With `lambda_3` above 0, also the penalty on the third central moments (recalled: the paper has
+    them on 2D Shapes only), each latent's own or, with `joint`, all of them. `covariance`: another
+    estimate than the minibatch's (running_covariance).
     """
     elbo = negative_elbo(nll, mu, log_var)
     covariance = total_covariance(mu, log_var) if covariance is None else covariance
