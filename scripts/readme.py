@@ -73,10 +73,9 @@ def found() -> tuple[int, float, str, list[str], str]:
     many are planned; the claims that are decided, by verdict, and how many are not, by kind.
     """
     told, left = {"reproduced": [], "not reproduced": []}, []
-    for claim, _, obtained, verdict in decided().itertuples(index=False):
+    for claim, _, _, seeds, verdict in decided().itertuples(index=False):
         kind, text = re.split(r" \(|,", verdict)[0], re.sub(r"^\d+\. ", "", claim)
         if kind in told:
-            seeds = " or ".join(dict.fromkeys(re.findall(r"n = (\d+)", obtained)))
             told[kind].append(f"{text} ({seeds} seeds)")
         else:
             left.append(kind)
@@ -141,6 +140,7 @@ def blocks() -> dict:
     environment.globals |= {function.__name__: function for function in (*given, rounded)}
     environment.globals |= dict(
         interim=claims.interim, other_verdicts=claims.other_verdicts, notes=tables.table_1_notes,
+        badly_chosen=claims.badly_chosen,
         full_steps=FULL_STEPS, changes_from_vae=findings.changes_from_vae, warning=report.warning,
         other_noise=report.other_noise, rightly=report.rightly, markdown=wording.markdown,
         escaped=wording.escaped, read=lambda name, mend: results.read_json(RESULTS / name, mend),

@@ -71,10 +71,10 @@ def correlation_table(runs: pd.DataFrame) -> pd.DataFrame:
     found, low, high = rank_correlations(runs)
 
     def cell(i: int, j: int) -> str:
-        text = "" if np.isnan(found.iat[i, j]) else f"{found.iat[i, j]:.2f}"
+        text = "" if np.isnan(found.iat[i, j]) else f"{found.iat[i, j]:z.2f}"
         if np.isnan(low.iat[i, j]):
             return text
-        return f"{text} ({low.iat[i, j]:.2f} to {high.iat[i, j]:.2f})"
+        return f"{text} ({low.iat[i, j]:z.2f} to {high.iat[i, j]:z.2f})"
 
     names = list(found)
     rows = [

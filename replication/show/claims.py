@@ -33,6 +33,7 @@ CURVE_POINTS = 4  # of each curve of Figure 1, at least, where curves are compar
 DECORRELATED = 0.5  # "near 0": at most half of the VAE's mean |correlation|
 CLOSE_TO_NONE = 0.1  # no rule's: a mean |correlation| of the VAE's that leaves little to lower
 UNTRAINED_SHARE = 0.25  # of a model's runs that may ignore their latents
+READINGS = ("", "running covariance")  # that rules look at; "": the paper's own settings
 ERRORS = 200  # reconstruction errors, evenly spaced on a log scale, at which curves are compared
 
 VAE, _, BETA_60, I_10, II_5, II_500 = (settings.label for settings in profiles.table_1())
@@ -225,14 +226,17 @@ def verdict(conditions: list[Condition]) -> str:
 
 
 def decide(claim: Claim, shown: ProfileResults) -> dict:
-    """Claim, rule, the differences obtained with their intervals, verdict: a row of the table."""
-    steps = shown.results[0]["settings"]["steps"]
+    """Claim, rule, the differences obtained with their intervals, by how many seeds, verdict: a row
+    of the table.
+    """
+    steps, seeds = shown.results[0]["settings"]["steps"], ""
     try:
         conditions = claim.test(shown)
         if not all(len(condition.values) for condition in conditions):
             raise NotDecidable("two models have no seed in common")
         obtained = "; ".join(f"{c.text}: {wording.from_to(c.found, c.metric)}" for c in conditions)
-        found = verdict(conditions)
+        found, counts = verdict(conditions), sorted({len(c.values) for c in conditions})
+        seeds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
     except NotDecidable as reason:
         obtained, found = "", f"undecided ({reason})"
     if claim.test is ON_FACES and shown.results[0]["data"]["source"] == "stand-in":
@@ -241,6 +245,7 @@ def decide(claim: Claim, shown: ProfileResults) -> dict:
         "claim": claim.text,
         "rule": claim.rule,
         "obtained: mean difference (95 % interval, seeds)": obtained,
+        "seeds": seeds,
         "verdict": f"{found}, at {steps:,} steps",
     }
 
@@ -256,8 +261,7 @@ def verdicts(shown: ProfileResults, faces: ProfileResults | None = None) -> pd.D
 
 def asked_of(shown: ProfileResults) -> list[dict]:
     """The results that the rules on 2D Shapes look at."""
-    running = [r for r in shown.readings if r["settings"]["reading"] == "running covariance"]
-    return shown.results + running
+    return [r for r in shown.runs if r["settings"]["reading"] in READINGS]
 
 
 def counting_every_latent(shown: ProfileResults) -> ProfileResults:
@@ -292,18 +296,19 @@ def badly_chosen(shown: ProfileResults) -> str:
         return ""
     return (
         f"The rule of claim {len(CLAIMS)} turned out badly chosen: the VAE's own mean "
-        f"|correlation| is {vae:.2f}, so that there is next to nothing to lower."
+        f"|correlation| is {vae:.2f}, next to nothing to lower."
     )
 
 
 def interim(shown: ProfileResults) -> str:
-    """That verdicts are looked at before all planned seeds are there; empty where they are."""
-    seeds, planned = (per_run(shown)["label"] == VAE).sum(), shown.seeds_planned
-    if seeds >= planned:
+    """That verdicts are looked at before all planned runs are there; empty where they are."""
+    asked, plan = len(asked_of(shown)), profiles.plan(shown.profile, data=shown.data)
+    planned = sum(len(seeds) for settings, seeds in plan if settings.reading in READINGS)
+    if asked >= planned:
         return ""
     return (
-        f"Looked at with {seeds} of {planned} planned seeds: each look is one more chance for an "
-        "interval to leave out 0 by luck, so a verdict may still change back."
+        f"Looked at with {asked} of the {planned} runs that the rules ask for: at each look an "
+        "interval may leave out 0 by luck, so a verdict may change back."
     )
 
 

@@ -74,8 +74,8 @@ def rulers(shown: ProfileResults) -> str:
     if not len(found):
         return ""
     both = found.get(("SAP", "Z-diff"), np.nan)
-    said = "" if np.isnan(both) else f"; SAP and Z-diff: {both:.2f}"
-    least, most = (f"{' and '.join(found.index[k])} ({found.iloc[k]:.2f})" for k in (0, -1))
+    said = "" if np.isnan(both) else f"; SAP and Z-diff: {both:z.2f}"
+    least, most = (f"{' and '.join(found.index[k])} ({found.iloc[k]:z.2f})" for k in (0, -1))
     return (
         f"Most alike (rank correlation over {len(runs)} runs): {most}; least: {least}{said}. "
         f"{first_and_last(shown)}"
@@ -112,4 +112,4 @@ def least_correlated(shown: ProfileResults) -> str:
     if least == vae or vae not in means:
         return said
     lower = paired(*(by_seed(runs, label, "correlation") for label in (vae, least))) > 0
-    return f"{said}; the VAE's: {means[vae]:.2f} (lower in {lower.sum()} of {len(lower)} seeds)"
+    return f"{said}, in {lower.sum()} of {len(lower)} seeds below the VAE's ({means[vae]:.2f})"

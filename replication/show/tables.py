@@ -86,9 +86,7 @@ def few_latents(shown: ProfileResults, labels: list[str]) -> list[str]:
             means = (single[name].mean() for name in (summary.EVERY_LATENT, "sap"))
             counted_in, told = (number(mean, "sap", scale) for mean in means)
             runs_of = f"{brief(label)} in {len(single)} of {len(own)} runs"
-            alone.append(
-                f"{runs_of} (mean {told}; with latents that are off counted in, {counted_in})"
-            )
+            alone.append(f"{runs_of} (mean {told}; counting latents that are off, {counted_in})")
     if alone:
         said.append(
             f"With one latent in use SAP has no second best to subtract: {', '.join(alone)}."
@@ -243,7 +241,7 @@ def covariances(shown: ProfileResults) -> pd.DataFrame:
         of_z = of_mu + np.array(metrics["mean_variance"])
         rows.append({
             "method": label, "seeds": int(own["n"]),
-            "seeds with two latents in use": int(with_two.count()[label]),
+            "seeds with two or more latents in use": int(with_two.count()[label]),
             "mean |correlation|":
                 with_half(own["correlation"], own["correlation_half"], "correlation"),
             "mean |C_ij|, i != j":

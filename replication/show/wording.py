@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Iterable
 
+import numpy as np
 import pandas as pd
 
 from replication.show.statistics import Interval
@@ -58,10 +59,19 @@ def with_half(value: float, half: float, metric: str, scale: int = 1, change: bo
 
 
 def from_to(found: Interval, metric: str, scale: int = 1) -> str:
-    """A mean difference with its interval and the number of seeds."""
+    """A mean difference with its interval and the number of seeds. An end that would be rounded to
+    0 has one digit that is not, as it says on which side of 0 it lies.
+    """
     if found.n < 2:
         return f"{number(found.mean, metric, scale)} (one seed)"
-    low, high = (number(v, metric, scale) for v in (found.low, found.high))
+
+    def ending(value: float) -> str:
+        text = number(value, metric, scale)
+        if float(text) or not value:
+            return text
+        return np.format_float_positional(value, 1, fractional=False, trim="-")
+
+    low, high = ending(found.low), ending(found.high)
     return f"{number(found.mean, metric, scale)} ({low} to {high}, n = {found.n})"
 
 

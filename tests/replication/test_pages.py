@@ -14,7 +14,7 @@ from whole import write_whole_result
 from replication import jobs, profiles, provenance, results
 from replication.notebooks import MATH
 from replication.report import report
-from replication.show import published, summary
+from replication.show import claims, published, summary
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -155,5 +155,8 @@ def test_figures_of_the_committed_results_are_there(profile):
         outputs = [o for o in outputs if not o.startswith("longer")]
     missing = [o for o in outputs if not (ROOT / "figures" / profile / o).exists()]
     assert missing == []
-    table = (ROOT / "figures" / profile / "table_1.md").read_text("utf-8")
-    assert provenance.short(found[0]["code"]) in table
+    shown = summary.load(profile, str(folder))
+    for name, of in (("table_1", shown.rows), ("claims", claims.asked_of(shown))):
+        table = (ROOT / "figures" / profile / f"{name}.md").read_text("utf-8")
+        assert provenance.short(found[0]["code"]) in table
+        assert f"<!-- runs: {', '.join(shown.run_names(of))} -->" in table, "run `make figures`"

@@ -88,6 +88,7 @@ def test_differences_are_taken_seed_by_seed_and_shown():
     shown = world(vae=vae, i10=dict(zdiff=[41.0, 57.0, 73.0], error=0.002))
     assert answers(shown)["higher Z-diff"] == "undecided (about 4 seeds would decide it)"
     row = claims.verdicts(shown).iloc[0]
+    assert row["seeds"] == "3"
     assert row.iloc[2].startswith("Z-diff (%), DIP-VAE-I (10) minus VAE: 2.0 (-0.5 to 4.5, n = 3)")
     error = "rec. error, 1.25 times VAE minus DIP-VAE-I (10): 0.0005 (0.0005 to 0.0005"
     assert error in row.iloc[2]
@@ -170,7 +171,7 @@ def test_a_model_that_uses_one_latent_is_named_with_its_sap_of_all_latents():
             result["metrics"]["covariance_of_means"][1][1] = 0.001
     assert (
         "With one latent in use SAP has no second best to subtract: DIP-VAE-II (500) in 2 of 3 "
-        "runs (mean 0.350; with latents that are off counted in, 0.450)."
+        "runs (mean 0.350; counting latents that are off, 0.450)."
     ) in tables.table_1_notes(shown)
 
 
@@ -192,11 +193,26 @@ def test_verdicts_that_hang_on_the_latents_that_are_off_are_named():
 
 def test_looks_at_an_unfinished_profile_are_said():
     few, all_of_it = (made_up.shown("quick", seeds=seeds) for seeds in (2, 3))
-    assert claims.interim(few).startswith("Looked at with 2 of 3 planned seeds: each look")
+    assert claims.interim(few).startswith("Looked at with 12 of the 18 runs that the rules ask for")
     assert claims.interim(all_of_it) == ""
 
 
-@pytest.mark.parametrize(("correlation", "said"), [(0.04, "is 0.04, so that"), (0.3, "")])
+def test_looks_are_said_until_every_run_that_a_rule_asks_for_is_there():
+    """Twenty seeds of six rows, five of six points, ten of two running covariances: 170 runs."""
+    shown = made_up.shown("evening", seeds=None)
+    assert claims.interim(shown) == ""
+
+    def without(reading, first):
+        kept = [
+            r for r in shown.readings if r["settings"]["reading"] != reading or r["seed"] < first
+        ]
+        return claims.interim(dataclasses.replace(shown, readings=kept))
+
+    assert without("running covariance", 5).startswith("Looked at with 160 of the 170 runs")
+    assert without("third moments", 5) == ""  # no rule asks for them
+
+
+@pytest.mark.parametrize(("correlation", "said"), [(0.04, "is 0.04, next to nothing"), (0.3, "")])
 def test_a_rule_that_asks_for_nothing_is_said(correlation, said):
     shown = made_up.shown("smoke", told={"beta-vae_1": dict(correlation=correlation)}, seeds=1)
     found = claims.badly_chosen(shown)

@@ -181,8 +181,8 @@ def test_titles_say_whose_latents_are_least_correlated():
     for model in ("beta-vae_4", "beta-vae_60", "dip-vae-ii_5", "dip-vae-ii_500"):
         told[model] = dict(correlation=0.7)
     shown = made_up.shown("smoke", told=told)
-    said = "Least correlated latents: DIP-VAE-I (10), mean |r| 0.20; the VAE's: 0.51"
-    assert findings.least_correlated(shown) == f"{said} (lower in 2 of 3 seeds)"
+    said = "DIP-VAE-I (10), mean |r| 0.20, in 2 of 3 seeds below the VAE's (0.51)"
+    assert findings.least_correlated(shown) == f"Least correlated latents: {said}"
     told["beta-vae_1"] = dict(correlation=0.1)
     vae = findings.least_correlated(made_up.shown("smoke", told=told))
     assert vae == "Least correlated latents: VAE, mean |r| 0.11"

@@ -200,6 +200,11 @@ def test_differences_are_taken_seed_by_seed():
         ((1.0, 2.0, 3.0), "zdiff", "2.0 (-0.5 to 4.5, n = 3)"),
         ((0.01, 0.01), "reconstruction_error", "0.0100 (0.0100 to 0.0100, n = 2)"),
         ((0.25,), "sap", "0.250 (one seed)"),
+        ((0.0, 0.0), "sap", "0.000 (0.000 to 0.000, n = 2)"),
+        # What is decided, and what is not, must not look alike: an end keeps its sign.
+        ((0.0001, 0.0004), "sap", "0.000 (-0.002 to 0.002, n = 2)"),
+        ((2e-5, 4e-5, 4e-5), "reconstruction_error", "0.0000 (0.000005 to 0.0001, n = 3)"),
+        ((2e-5, 4e-5, 1e-6), "reconstruction_error", "0.0000 (-0.00003 to 0.0001, n = 3)"),
     ],
 )
 def test_a_difference_is_written_with_its_interval_and_seeds(values, metric, text):

@@ -239,7 +239,7 @@ def test_the_correlation_is_of_runs_that_have_two_latents_in_use():
         result["metrics"]["covariance_of_means"][1][1] = 0.001
     row = tables.covariances(shown).iloc[0]
     assert row["mean |correlation|"] == "0.1200" and row["seeds"] == 3
-    assert row["seeds with two latents in use"] == 1
+    assert row["seeds with two or more latents in use"] == 1
     assert row["latents in use"] == "1.3"
     shown.results[2]["metrics"]["covariance_of_means"][1][1] = 0.001
     assert tables.covariances(shown).loc[0, "mean |correlation|"] == ""
