@@ -295,8 +295,8 @@ def badly_chosen(shown: ProfileResults) -> str:
     if not vae < CLOSE_TO_NONE:
         return ""
     return (
-        f"The rule of claim {len(CLAIMS)} turned out badly chosen: the VAE's own mean "
-        f"|correlation| is {vae:.2f}, next to nothing to lower."
+        f"Claim {len(CLAIMS)}'s rule is badly chosen: the VAE's own mean |correlation| is "
+        f"{vae:.2f}, next to nothing to lower."
     )
 
 
@@ -307,8 +307,8 @@ def interim(shown: ProfileResults) -> str:
     if asked >= planned:
         return ""
     return (
-        f"Looked at with {asked} of the {planned} runs that the rules ask for: at each look an "
-        "interval may leave out 0 by luck, so a verdict may change back."
+        f"Looked at with {asked} of the {planned} runs that the rules ask for: any look may decide "
+        "by luck, and a verdict change back."
     )
 
 
