@@ -68,23 +68,9 @@ def means(part: summary.ProfileResults) -> tuple[str, pd.DataFrame]:
     return seeds, narrow
 
 
-def found() -> tuple[int, float, str, list[str], str]:
-    """Steps of what is shown, and their share of the paper profile's in percent; its seeds and how
-    many are planned; the claims that are decided, by verdict, and how many are not, by kind.
-    """
-    told, left = {"reproduced": [], "not reproduced": []}, []
-    for claim, _, _, seeds, verdict in decided().itertuples(index=False):
-        kind, text = re.split(r" \(|,", verdict)[0], re.sub(r"^\d+\. ", "", claim)
-        if kind in told:
-            told[kind].append(f"{text} ({seeds} seeds)")
-        else:
-            left.append(kind)
-    said = [f"{kind.capitalize()}: {'; '.join(texts)}." for kind, texts in told.items() if texts]
-    counts = ", ".join(f"{count} {kind}" for kind, count in pd.Series(left).value_counts().items())
-    rows = summary.per_setting(shown()).set_index("label").loc[tables.row_labels(shown())]
-    seeds, planned = rows["n"].max(), shown().seeds_planned
-    seeds = f"{seeds} of {planned} planned" if seeds < planned else seeds
-    return steps(shown()), 100 * steps(shown()) / FULL_STEPS, seeds, said, counts
+def found() -> str:
+    """On which claims what is shown agrees with the paper and on which not."""
+    return report.told(report.asked({"shapes2d": shown(), "celeba": shown("celeba")}))
 
 
 def side_by_side() -> tuple[pd.DataFrame, list[str]]:

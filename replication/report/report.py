@@ -42,7 +42,8 @@ def judged(claim: claims.Claim, shown: summary.ProfileResults) -> dict:
         reasons += [f"{others} more condition{'s' * (others > 1)}"] if others > 0 else []
     if in_brackets := re.search(r"\((.*)\), at ", row["verdict"]):
         reasons.append(in_brackets[1])
-    return {"claim": claim.text, "kind": kind, "why": "; ".join(reasons), "of": shown}
+    told = {"claim": claim.text, "kind": kind, "seeds": row["seeds"]}
+    return told | {"why": "; ".join(reasons), "of": shown}
 
 
 def using_latents(shown: summary.ProfileResults) -> pd.DataFrame:
@@ -63,6 +64,25 @@ def counted(verdicts: list[dict]) -> list[tuple[str, int]]:
     """How many claims came out how."""
     kinds = [verdict["kind"] for verdict in verdicts]
     return [(kind, kinds.count(kind)) for kind in VERDICTS if kind in kinds]
+
+
+def told(verdicts: list[dict]) -> str:
+    """Where runs agree and disagree with the paper, and how its other claims came out: what follows
+    "these runs" in a sentence.
+    """
+    said, others = [], counted(verdicts)
+    for kind, verb in (("reproduced", "agree"), ("not reproduced", "disagree")):
+        its = [verdict for verdict in verdicts if verdict["kind"] == kind]
+        claimed = [
+            f"that {re.sub('^[A-Z](?=[a-z]* )', lambda a: a[0].lower(), v['claim'])} "
+            f"({v['seeds']} seed{'s' * (v['seeds'] != '1')})" for v in its
+        ]  # fmt: skip
+        said += [f"{verb} with the paper {', and '.join(claimed)}"] * bool(its)
+        others = [(other, count) for other, count in others if other != kind]
+    rest = ", ".join(f"{count} {kind}" for kind, count in others)
+    if not said:
+        return f"decide none of the paper's claims: {rest}"
+    return "; ".join(said + [f"its other claims: {rest}"] * bool(rest))
 
 
 def rightly(column: str) -> str:
@@ -167,8 +187,8 @@ def figure(parts: Parts, name: str, notebook: str, title: str) -> Markup:
 
 page.ENVIRONMENT.globals |= {
     "counted": counted, "figure": figure, "origins": origins, "promises": page.promises,
-    "rightly": rightly, "share": share, "using_latents": using_latents, "warning": warning,
-    "claims": claims,
+    "rightly": rightly, "share": share, "told": told, "using_latents": using_latents,
+    "warning": warning, "claims": claims,
     "agreement": agreement, "findings": findings, "profiles": profiles, "provenance": provenance,
     "published": published, "summary": summary, "tables": tables, "wording": wording,
     "INACTIVE_BELOW": INACTIVE_BELOW, "PAIRS": z_diff_score.__kwdefaults__["pairs"],

@@ -309,27 +309,44 @@ def test_third_moments_are_told_as_the_runs_have_them(made, no_explorers):
     ],
 )  # fmt: skip
 def test_a_verdict_is_told_with_its_reason(monkeypatch, text, obtained, kind, why):
-    row = {"claim": "X", "rule": "Y", "obtained: mean difference": obtained, "verdict": text}
+    row = {"claim": "X", "rule": "Y", "obtained: mean difference": obtained}
+    row |= {"seeds": "3", "verdict": text}
     monkeypatch.setattr(claims, "decide", lambda claim, shown: row)
     values = {"B": [0.5, 1.5, -0.5], "C": [0.0, 1.0, -1.0], "D": [-1.0, -1.1, -1.2]}
     values["E"] = [1.0, 1.1, 1.2]
     conditions = [claims.Condition(name, np.array(own), "sap") for name, own in values.items()]
     shown = summary.ProfileResults("quick", [], "")
     found = report.judged(claims.Claim("X", "Y", lambda shown: conditions), shown)
-    assert found == {"claim": "X", "kind": kind, "why": why, "of": shown}
+    assert found == {"claim": "X", "kind": kind, "seeds": "3", "why": why, "of": shown}
 
 
-def test_the_glance_counts_verdicts(made, monkeypatch, no_explorers):
+def judged(kind: str, claim: str = "DIP does", seeds: str = "3") -> dict:
+    return {"kind": kind, "claim": claim, "seeds": seeds, "why": ""}
+
+
+def test_what_was_found_is_told_as_agreeing_and_disagreeing():
+    made = [
+        judged("reproduced"), judged("undecided"), judged("not reproduced", "The loss falls", "1"),
+        judged("reproduced", "On X, y"), judged("undecided"), judged("needs CelebA"),
+    ]  # fmt: skip
+    assert report.told(made) == (
+        "agree with the paper that DIP does (3 seeds), and that on X, y (3 seeds); disagree with "
+        "the paper that the loss falls (1 seed); its other claims: 2 undecided, 1 needs CelebA"
+    )
+    assert report.told(made[2:3]) == "disagree with the paper that the loss falls (1 seed)"
+    assert report.told(made[1:2]) == "decide none of the paper's claims: 1 undecided"
+
+
+def test_the_glance_tells_verdicts(made, monkeypatch, no_explorers):
     kinds = ["reproduced", "not reproduced", "not reproduced", "undecided", "needs CelebA"]
-    verdicts = [{"kind": kind, "claim": "C", "why": "", "of": shown_shapes(made)} for kind in kinds]
+    verdicts = [judged(kind) | {"of": shown_shapes(made)} for kind in kinds]
     monkeypatch.setattr(report, "asked", lambda parts: verdicts)
     parts = results_of(made)
     with tiny_smoke():
         top, sections = report.written(parts, parts["shapes2d"])
-    assert (
-        "Of 5 claims of the paper 1 is reproduced, 2 are not reproduced, 1 is undecided and "
-        "1 needs CelebA, which is not here." in Page(top).texts("p")[1]
-    )
+    first = Page(top).texts("p")[1]
+    assert f"these runs {report.told(verdicts)}. Against the VAE: " in first
+    assert re.search(r"After \d+ steps on rendered 2D Shapes, these", first)
     listed = [a["class"] for _, a, text in Page(sections).all("strong") if text in kinds]
     assert listed == ["reproduced", "not", "not", "undecided", "needs"]
 
