@@ -31,6 +31,7 @@ SCORES, ERROR = ("sap", "zdiff"), "reconstruction_error"
 WIDTH = 8.0  # inches: letters of 10 points are 7 pixels high on a phone, 16 on a page of README
 NO_BREAK = "\u00a0"
 SIDES = [np.array((x, y)) for x in (1, 0, -1) for y in (1, 0, -1) if x or y]  # of a point
+NEAR, FAR = 4, 10  # points between a point and its text; from afar a line ties them
 
 
 def style() -> None:
@@ -60,7 +61,7 @@ def seeds_of(shown: ProfileResults, labels: list[str] | None = None) -> str:
 
 
 def label_points(axis: plt.Axes, labels: list[tuple[float, float, str, str]]) -> None:
-    """Texts beside points (x, y, text, colour), each on the side where least is in its way."""
+    """Texts beside points (x, y, text, colour), each where least is in its way."""
     axis.figure.draw_without_rendering()  # settles where the axis lies
     to_points = 72 / axis.figure.dpi
     dots = [dot for drawn in axis.collections for dot in drawn.get_offsets()]
@@ -73,18 +74,19 @@ def label_points(axis: plt.Axes, labels: list[tuple[float, float, str, str]]) ->
     for x, y, text, colour in labels:
         at, half = axis.transData.transform((x, y)) * to_points, np.array((2.6 * len(text) + 1, 5))
 
-        def cost(side: np.ndarray, at=at, half=half) -> int:
-            """How much lies under the text on this side; off the axis costs most."""
-            first, last = at + side * (half + 4) - half, at + side * (half + 4) + half
+        def cost(shift: np.ndarray, at=at, half=half) -> float:
+            """How much lies under the text, and how far off it is; outside the axis costs most."""
+            first, last = at + shift - half, at + shift + half
             outside = (first < low).any() or (last > high).any()
             under = sum(n for a, b, n in taken if (a < last).all() and (b > first).all())
-            return under + 100 * int(outside)
+            return under + np.abs(shift).max() / 4 + 1000 * int(outside)
 
-        side = min(SIDES, key=cost)
-        shift = side * (half + 4)
-        taken.append((at + shift - half - 2, at + shift + half + 2, 20))  # two texts read as one
+        shift = min((side * (half + gap) for gap in (NEAR, FAR) for side in SIDES), key=cost)
+        taken.append((at + shift - half - 2, at + shift + half + 2, 100))  # two texts read as one
         halo = [patheffects.withStroke(linewidth=2, foreground="white")]
         look = dict(textcoords="offset points", ha="center", va="center", path_effects=halo)
+        if (np.abs(shift) > half + NEAR).any():
+            look |= dict(arrowprops=dict(arrowstyle="-", color=colour, linewidth=0.6, shrinkA=0))
         axis.annotate(text, (x, y), xytext=shift, fontsize=9, color=colour, **look)
 
 
