@@ -1,6 +1,7 @@
 """What a reader opens: notebooks in good order, README up to date, figures all there."""
 
 import ast
+import json
 import re
 import shutil
 from pathlib import Path
@@ -8,9 +9,11 @@ from pathlib import Path
 import nbformat
 import pytest
 import readme
+import torch
 from latex2mathml.converter import convert
 from whole import write_whole_result
 
+from dipvae_src import sap_score
 from replication import jobs, profiles, provenance, results
 from replication.notebooks import MATH
 from replication.report import report
@@ -61,6 +64,21 @@ def test_links_lead_somewhere():
         links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8"))
         local = [link for link in links if not link.startswith("http")]
         assert [link for link in local if not (page.parent / link).exists()] == [], page.name
+
+
+def test_the_readmes_code_runs(monkeypatch, capsys):
+    """Both pieces, with networks, images and a measure of the reader's own."""
+    loss, measure = re.findall(r"```python\n(.*?)```", readme.README.read_text("utf-8"), re.DOTALL)
+    own = {"torch": torch, "images": torch.rand(8, 64).round()}
+    own |= {"encoder": torch.nn.Linear(64, 20), "decoder": torch.nn.Linear(10, 64)}
+    exec(loss, own)
+    assert own["encoder"].weight.grad.abs().sum() > 0
+
+    monkeypatch.chdir(ROOT)
+    kept = re.search(r'"(results/.*)\.codes\.npz"', measure)[1] + ".json"
+    sap = json.loads((ROOT / kept).read_text("utf-8"))["metrics"]["sap"]
+    exec(measure, {"your_score": lambda *codes: sap_score(*codes, sap["discrete"]).score})
+    assert readme.rounded(float(capsys.readouterr().out)) == sap["score"]
 
 
 @pytest.fixture
