@@ -18,7 +18,7 @@ import pandas as pd
 from replication import profiles, results
 from replication.report import report
 from replication.scores import rounded
-from replication.show import claims, findings, summary, tables, wording
+from replication.show import claims, findings, published, summary, tables, wording
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -58,8 +58,11 @@ def decided() -> pd.DataFrame:
 
 
 def means(part: summary.ProfileResults) -> tuple[str, pd.DataFrame]:
-    """How many seeds, and ours and the paper's in one cell; intervals are in other tables."""
+    """How many seeds, and ours and the paper's in one cell; intervals and third moments are left to
+    the table itself.
+    """
     wide = tables.table_1(part).replace(r" ± \S+", "", regex=True)
+    wide = wide[wide["method"].isin(tables.row_labels(part))]
     narrow = wide[["method"]].copy()
     for score in [name for name in wide if f"{name}, paper" in wide]:
         narrow[score] = wide[score] + " / " + wide[f"{score}, paper"]
@@ -71,6 +74,15 @@ def means(part: summary.ProfileResults) -> tuple[str, pd.DataFrame]:
 def found() -> str:
     """On which claims what is shown agrees with the paper and on which not."""
     return report.told(report.asked({"shapes2d": shown(), "celeba": shown("celeba")}))
+
+
+def errors() -> str:
+    """How many times the published reconstruction error Table 1's models still have."""
+    paper, error = published.table_1("shapes2d"), "reconstruction_error"
+    means = summary.per_setting(shown()).set_index("label")[error]
+    rows = profiles.table_1()
+    times = [means[row.label] / paper[row.objective, row.weight][error] for row in rows]
+    return f"{min(times):.1f} to {max(times):.1f}"
 
 
 def side_by_side() -> tuple[pd.DataFrame, list[str]]:
@@ -85,10 +97,11 @@ def side_by_side() -> tuple[pd.DataFrame, list[str]]:
                 wording.with_half(its[metric][label], its[f"{metric}_half"][label], metric)
                 for label in made["method"]
             ]
-    remarks = [
-        " ".join([f"{part.conditions}.", *tables.few_latents(part, made["method"])])
-        for part in parts
-    ]
+    remarks = []
+    for part in parts:
+        seeds = summary.per_setting(part).set_index("label")["n"][made["method"]].max()
+        head = f"{part.conditions}; {seeds} seed{'s' * int(seeds > 1)} a model."
+        remarks.append(" ".join([head, *tables.few_latents(part, made["method"])]))
     return pd.DataFrame(made), remarks
 
 
@@ -122,7 +135,7 @@ def parts_of_profiles() -> list[tuple[str, ...]]:
 def blocks() -> dict:
     """The macros of the template, by name; a value that is not there is an error."""
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
-    given = (headline, shown, steps, decided, means, found, side_by_side, parts_of_profiles)
+    given = (headline, shown, steps, decided, means, found, errors, side_by_side, parts_of_profiles)
     environment.globals |= {function.__name__: function for function in (*given, rounded)}
     environment.globals |= dict(
         interim=claims.interim, other_verdicts=claims.other_verdicts, notes=tables.table_1_notes,

@@ -54,10 +54,16 @@ def using_latents(shown: summary.ProfileResults) -> pd.DataFrame:
 
 
 def asked(parts: Parts) -> list[dict]:
-    """Every claim, judged by the data that it is about; left out where there is none."""
-    faces = parts.get("celeba")
-    of = ((c, faces if c.test is claims.ON_FACES else parts["shapes2d"]) for c in claims.CLAIMS)
-    return [judged(claim, shown) for claim, shown in of if shown]
+    """Every claim, judged by the data that it is about; left out where there is none. `hangs`:
+    whether its verdict would be another if SAP counted latents that are off.
+    """
+    shapes, faces = parts["shapes2d"], parts.get("celeba")
+    of = ((c, faces if c.test is claims.ON_FACES else shapes) for c in claims.CLAIMS)
+    others = claims.by_every_latent(shapes)
+    return [
+        judged(claim, shown) | {"hangs": number in others}
+        for number, (claim, shown) in enumerate(of, 1) if shown
+    ]  # fmt: skip
 
 
 def counted(verdicts: list[dict]) -> list[tuple[str, int]]:
@@ -72,12 +78,15 @@ def told(verdicts: list[dict]) -> str:
     """
     said, others = [], counted(verdicts)
     for kind, verb in (("reproduced", "agree"), ("not reproduced", "disagree")):
-        its = [verdict for verdict in verdicts if verdict["kind"] == kind]
-        claimed = [
-            f"that {re.sub('^[A-Z](?=[a-z]* )', lambda a: a[0].lower(), v['claim'])} "
-            f"({v['seeds']} seed{'s' * (v['seeds'] != '1')})" for v in its
-        ]  # fmt: skip
-        said += [f"{verb} with the paper {', and '.join(claimed)}"] * bool(its)
+        claimed = []
+        for its in [verdict for verdict in verdicts if verdict["kind"] == kind]:
+            text = re.sub("^[A-Z](?=[a-z]* )", lambda a: a[0].lower(), its["claim"].split(":")[0])
+            seeds = f"{its['seeds']} seed{'s' * (its['seeds'] != '1')}"
+            hangs = "; not if SAP counts latents that are off" * its["hangs"]
+            claimed.append(f"that {text} ({seeds}{hangs})")
+        if claimed:
+            with_whom = "" if said else " with the paper"
+            said.append(f"{verb}{with_whom} {', and '.join(claimed)}")
         others = [(other, count) for other, count in others if other != kind]
     rest = ", ".join(f"{count} {kind}" for kind, count in others)
     if not said:

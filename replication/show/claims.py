@@ -276,16 +276,24 @@ def counting_every_latent(shown: ProfileResults) -> ProfileResults:
     return dataclasses.replace(shown, results=ours, readings=others)
 
 
-def other_verdicts(shown: ProfileResults) -> str:
-    """Which verdicts on 2D Shapes would be others if SAP counted latents that are off, and what."""
-    parts, changed = (shown, counting_every_latent(shown)), []
+def by_every_latent(shown: ProfileResults) -> dict[int, str]:
+    """The verdicts on 2D Shapes that would be others if SAP counted latents that are off, by the
+    number of the claim.
+    """
+    parts, changed = (shown, counting_every_latent(shown)), {}
     for number, claim in enumerate(CLAIMS, 1):
         if claim.test is not ON_FACES:
             rows = (decide(claim, part)["verdict"] for part in parts)
             was, now = (re.sub(r"( \(.*)?, at .*", "", verdict) for verdict in rows)
-            changed += [f"claim {number} {now}"] if was != now else []
-    below = f"variance of mu below {INACTIVE_BELOW:g}"
+            changed |= {number: now} if was != now else {}
+    return changed
+
+
+def other_verdicts(shown: ProfileResults) -> str:
+    """The same in a sentence."""
+    changed = [f"claim {number} {verdict}" for number, verdict in by_every_latent(shown).items()]
     told = ", ".join(changed) or "all verdicts would stay"
+    below = f"variance of mu below {INACTIVE_BELOW:g}"
     return f"If SAP counted latents that are off ({below}) as well: {told}."
 
 

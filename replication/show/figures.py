@@ -272,7 +272,8 @@ def save_figure(
     `of`: the results that it is made of; all unless told.
     """
     code, drawn = provenance.short(shown.results[0]["code"]), seeds or seeds_of(shown)
-    foot = f"{shown.profile} profile, {drawn}, {shown.data_name}; notebook {notebook}, code {code}"
+    steps = f"{shown.results[0]['settings']['steps']:,} steps"
+    foot = f"{shown.profile} profile, {steps}, {drawn}, {shown.data_name}; {notebook}, code {code}"
     figure.supxlabel(foot, fontsize=8, color="0.35", x=0.01, ha="left")
     alt = ". ".join(
         filter(None, (figure.get_suptitle().replace("\n", " ").replace(NO_BREAK, " "), alt))

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from dipvae_src.settings import Settings
-from replication.show import agreement, summary, traversals
+from replication import profiles
+from replication.show import agreement, published, summary, traversals
 from replication.show.statistics import interval
 from replication.show.summary import ProfileResults, by_seed, paired, per_run
 from replication.show.tables import row_labels
@@ -39,16 +40,25 @@ def best_scores(shown: ProfileResults) -> str:
 
 
 def changes_from_vae(shown: ProfileResults) -> str:
-    """Which models of Table 1 have a higher or lower score than the VAE, and how many are open."""
-    models, said, decided = row_labels(shown)[1:], [], 0
+    """Which models of Table 1 have a higher or lower score than the VAE, those where the paper's
+    Table 1 has it so first, and how many comparisons are open.
+    """
+    paper, (vae, *models) = published.table_1(shown.data), profiles.table_1(shown.data)
+    said, decided = {"as in the paper": [], "unlike the paper": []}, 0
     for metric, name in (("sap", "SAP"), ("zdiff", "Z-diff")):
-        signs = {label: change_from_vae(shown, label, metric) for label in models}
+        theirs = [paper[s.objective, s.weight][metric] for s in (vae, *models)]
+        ours = [change_from_vae(shown, settings.label, metric) for settings in models]
         for sign, way in ((1, "higher"), (-1, "lower")):
-            if labels := [label for label, its in signs.items() if its == sign]:
-                said.append(f"{name} {way} with {together(labels)}")
+            for alike, told in zip((True, False), said.values()):
+                labels = [
+                    settings.label for settings, change, value in zip(models, ours, theirs[1:])
+                    if change == sign and (sign * (value - theirs[0]) > 0) == alike
+                ]  # fmt: skip
+                told += [f"{name} {way} with {together(labels)}"] if labels else []
                 decided += len(labels)
+    told = [f"{how}: {listed(changes)}" for how, changes in said.items() if changes]
     still_open = f"{2 * len(models) - decided} of {2 * len(models)} comparisons undecided"
-    return f"Against the VAE: {'; '.join([*said, still_open])}"
+    return f"Against the VAE{', ' if told else ': '}{'; '.join([*told, still_open])}"
 
 
 def factors(shown: ProfileResults) -> str:

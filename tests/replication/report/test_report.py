@@ -320,18 +320,19 @@ def test_a_verdict_is_told_with_its_reason(monkeypatch, text, obtained, kind, wh
     assert found == {"claim": "X", "kind": kind, "seeds": "3", "why": why, "of": shown}
 
 
-def judged(kind: str, claim: str = "DIP does", seeds: str = "3") -> dict:
-    return {"kind": kind, "claim": claim, "seeds": seeds, "why": ""}
+def judged(kind: str, claim: str = "DIP does", seeds: str = "3", hangs: bool = False) -> dict:
+    return {"kind": kind, "claim": claim, "seeds": seeds, "why": "", "hangs": hangs}
 
 
 def test_what_was_found_is_told_as_agreeing_and_disagreeing():
     made = [
         judged("reproduced"), judged("undecided"), judged("not reproduced", "The loss falls", "1"),
-        judged("reproduced", "On X, y"), judged("undecided"), judged("needs CelebA"),
+        judged("reproduced", "On X, y: z", hangs=True), judged("undecided"), judged("needs CelebA"),
     ]  # fmt: skip
     assert report.told(made) == (
-        "agree with the paper that DIP does (3 seeds), and that on X, y (3 seeds); disagree with "
-        "the paper that the loss falls (1 seed); its other claims: 2 undecided, 1 needs CelebA"
+        "agree with the paper that DIP does (3 seeds), and that on X, y (3 seeds; not if SAP "
+        "counts latents that are off); disagree that the loss falls (1 seed); "
+        "its other claims: 2 undecided, 1 needs CelebA"
     )
     assert report.told(made[2:3]) == "disagree with the paper that the loss falls (1 seed)"
     assert report.told(made[1:2]) == "decide none of the paper's claims: 1 undecided"
@@ -345,7 +346,7 @@ def test_the_glance_tells_verdicts(made, monkeypatch, no_explorers):
     with tiny_smoke():
         top, sections = report.written(parts, parts["shapes2d"])
     first = Page(top).texts("p")[1]
-    assert f"these runs {report.told(verdicts)}. Against the VAE: " in first
+    assert f"these runs {report.told(verdicts)}. Against the VAE" in first
     assert re.search(r"After \d+ steps on rendered 2D Shapes, these", first)
     listed = [a["class"] for _, a, text in Page(sections).all("strong") if text in kinds]
     assert listed == ["reproduced", "not", "not", "undecided", "needs"]

@@ -19,16 +19,24 @@ READINGS = [s.reading for s, _ in profiles.plan("smoke") if s.reading]
 
 def test_table_1_shows_every_row_with_seeds_interval_and_standing(shown):
     table = tables.table_1(shown)
-    assert table["method"].tolist() == [s.label for s in profiles.table_1()]
+    labels = [settings.label for settings in profiles.table_1()]
+    assert table["method"].tolist() == [*labels, f"{labels[4]}, third moments"]
     assert set(table["seeds"]) == {3}
     assert table.loc[0, "SAP"] == "0.210 ± 0.025"  # 0.20, 0.21, 0.22: s = 0.01
     assert table.loc[0, "SAP, paper"] == "0.0417†" and table.loc[4, "Z-diff (%), paper"] == "95.3†"
 
 
-def test_table_1_has_dip_vae_ii_by_eq_7_alone():
+def test_table_1_has_dip_vae_ii_by_eq_7_alone_and_the_third_moments_below():
     assert [s.lambda_3 for s in profiles.table_1()] == [0.0] * 6
     told = {"dip-vae-ii_5": dict(sap=0.4), "dip-vae-ii_5_m3-200_third-moments": dict(sap=0.6)}
-    assert tables.table_1(made_up.shown("smoke", told=told)).loc[4, "SAP"] == "0.410 ± 0.025"
+    part = made_up.shown("smoke", told=told)
+    table = tables.table_1(part)
+    assert table["SAP"][[4, 6]].tolist() == ["0.410 ± 0.025", "0.610 ± 0.025"]
+    assert table["SAP, paper"][[4, 6]].tolist() == ["0.2188†"] * 2
+    assert f"{tables.EQ_7_ALONE}, which the last rows add. " in tables.table_1_notes(part)
+    alone = dataclasses.replace(part, readings=[])
+    assert len(tables.table_1(alone)) == 6
+    assert f"{tables.EQ_7_ALONE}. " in tables.table_1_notes(alone)
 
 
 def test_table_1_of_faces_has_sap_times_a_hundred_and_the_papers_numbers_for_celeba():
