@@ -175,6 +175,20 @@ def test_a_model_that_uses_one_latent_is_named_with_its_sap_of_all_latents():
     ) in tables.table_1_notes(shown)
 
 
+def test_a_reading_that_uses_one_latent_is_named_beside_the_papers_settings():
+    told = {"dip-vae-ii_5_m3-200_third-moments": dict(sap=[0.2, 0.3, 0.4])}
+    shown = made_up.shown("smoke", told=told)
+    assert tables.readings_notes(shown) == ""
+    for result in shown.readings:
+        if result["settings"]["reading"] == "third moments" and result["seed"] > 0:
+            result["metrics"]["covariance_of_means"][1][1] = 0.001
+    assert tables.readings_notes(shown).endswith(
+        "to subtract: DIP-VAE-II (5), third moments in 2 of 3 runs (mean 0.350; counting latents "
+        "that are off, 0.450)."
+    )
+    assert tables.readings_notes(dataclasses.replace(shown, readings=[])) == ""
+
+
 def test_verdicts_that_hang_on_the_latents_that_are_off_are_named():
     """beta-VAE (60) has a higher SAP than the VAE; with every latent counted in, a lower one."""
     shown = made_up.shown("smoke", told={"beta-vae_60": dict(sap=[0.8, 0.81, 0.82], error=0.09)})
